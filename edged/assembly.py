@@ -1,0 +1,178 @@
+"""From a configuration to things that run: engines, parsers, camera openers. Shared by `run` and `check`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from edged.camera import ORDER, SOURCES
+from edged.camera.base import CameraSource, Opening
+from edged.config import CameraConfig, Config, Secrets, TaskConfig, config_error
+from edged.engines import ENGINES
+from edged.engines.base import Engine, EngineRequest
+from edged.engines.worker import LoadedEngine
+from edged.errors import BackendUnavailable, ConfigError
+from edged.tasks import PARSERS
+from edged.tasks.base import Parser, ParserSettings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """The networks of a configuration, loaded.
+
+    `task_engine` and `parsers` have a row for each task that can run; `blocked` says why the others cannot; `chosen`
+    has a line for each task: what serves it, and why what stood before that in its list does not.
+    """
+
+    engines: Mapping[str, LoadedEngine] = field(default_factory=dict)
+    task_engine: Mapping[str, str] = field(default_factory=dict)
+    parsers: Mapping[str, Parser] = field(default_factory=dict)
+    blocked: Mapping[str, str] = field(default_factory=dict)
+    chosen: Mapping[str, str] = field(default_factory=dict)
+
+
+class _Assembly:
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.engines: dict[tuple[str, EngineRequest], tuple[str, LoadedEngine]] = {}
+        self.refused: dict[tuple[str, EngineRequest], BackendUnavailable] = {}
+        self.built: list[tuple[str, str, ParserSettings, Parser]] = []
+        self.task_engine: dict[str, str] = {}
+        self.parsers: dict[str, Parser] = {}
+        self.blocked: dict[str, str] = {}
+        self.chosen: dict[str, str] = {}
+        self.faults: list[str] = []
+
+    def add(self, name: str, task: TaskConfig) -> None:
+        """Load one task's engine and build its parser; note a fault with its line."""
+        try:
+            parser_class = PARSERS.load(task.model.parser)
+        except (ConfigError, BackendUnavailable) as exc:
+            self.faults.append(self.config.fault("task", name, "model.parser", str(exc)))
+            return
+        request = _request(self.config, task, parser_class)
+        missing: list[str] = []
+        for backend in task.engine.backend:
+            try:
+                key, loaded = self._engine(backend, request)
+            except BackendUnavailable as exc:
+                missing.append(str(exc))
+                continue
+            except ConfigError as exc:
+                place = "model.onnx" if backend in ENGINES.names() else "engine.backend"
+                self.faults.append(self.config.fault("task", name, place, str(exc)))
+                return
+            self._bind(name, task, key, loaded, parser_class)
+            why = f" ({'; '.join(missing)})" if missing else ""
+            engine = loaded.engine
+            self.chosen[name] = f"{engine.backend} on {engine.device}, {engine.precision}{why}"
+            return
+        self.blocked[name] = "; ".join(missing)
+        self.chosen[name] = f"none: {self.blocked[name]}"
+
+    def _engine(self, backend: str, request: EngineRequest) -> tuple[str, LoadedEngine]:
+        known = (backend, request)
+        if known in self.refused:
+            raise self.refused[known]
+        if known not in self.engines:
+            try:
+                engine: Engine = ENGINES.load(backend)(request)
+            except BackendUnavailable as exc:
+                self.refused[known] = exc
+                raise
+            key = f"{request.onnx.stem}/{backend}/{engine.device}/{engine.precision}/{len(self.engines)}"
+            self.engines[known] = (key, LoadedEngine(engine, request.onnx.name))
+        return self.engines[known]
+
+    def _bind(self, name: str, task: TaskConfig, key: str, loaded: LoadedEngine, parser_class: type[Parser]) -> None:
+        model = task.model
+        settings = ParserSettings(model.labels, model.keep, model.score_min, model.iou_max, dict(model.options))
+        same = [row[3] for row in self.built if row[:3] == (key, model.parser, settings)]
+        if same:
+            parser = same[0]  # equal settings: one parser, so that a frame is parsed once
+        else:
+            try:
+                parser = parser_class(loaded.engine.model, settings)
+            except ConfigError as exc:
+                self.faults.append(self.config.fault("task", name, "model", str(exc)))
+                return
+            self.built.append((key, model.parser, settings, parser))
+        self.task_engine[name] = key
+        self.parsers[name] = parser
+
+
+def assemble(config: Config) -> Assembled:
+    """Load every task's engine and build its parser.
+
+    One model that several tasks use in the same way is loaded once. A task's back ends are tried in its own order;
+    where none is usable the task is blocked, which is no fault of the configuration.
+
+    Raises:
+        ConfigError: models, parsers or labels that do not fit each other, all of them, by file and line.
+    """
+    assembly = _Assembly(config)
+    for name, task in config.tasks.items():
+        assembly.add(name, task)
+    if assembly.faults:
+        raise config_error(assembly.faults)
+    engines = dict(assembly.engines.values())
+    return Assembled(engines, assembly.task_engine, assembly.parsers, assembly.blocked, assembly.chosen)
+
+
+def _request(config: Config, task: TaskConfig, parser: type[Parser]) -> EngineRequest:
+    return EngineRequest(
+        onnx=task.model.onnx,
+        input=task.model.input.over(parser.input),
+        precision=task.engine.precision,
+        device=task.engine.device,
+        batch=task.engine.batch,
+        store=config.edged.engines.store,
+    )
+
+
+def source_opener(camera: str, config: CameraConfig, secrets: Secrets) -> tuple[str, Callable[[], CameraSource]]:
+    """Return the back end that serves a camera, and how to open it.
+
+    The camera's own order is tried, else its scheme's; the first one whose library is there is taken. Where none is,
+    opening says why, each time: the library may be installed while the daemon runs.
+    """
+    order = config.backend or ORDER.get(config.source.scheme, ())
+    opening = _opening(camera, config, secrets)
+    missing: list[str] = []
+    for backend in order:
+        try:
+            return backend, partial(_open, SOURCES.load(backend), opening, secrets)
+        except (BackendUnavailable, ConfigError) as exc:
+            missing.append(str(exc))
+    if not order:
+        missing.append(f"this version has no camera back end for {config.source.scheme!r} sources")
+    return "none", partial(_unavailable, "; ".join(missing))
+
+
+def _opening(camera: str, config: CameraConfig, secrets: Secrets) -> Opening:
+    source = config.source
+    local = source.scheme in ("file", "v4l2", "scene", "csi", "shm")
+    return Opening(
+        camera=camera,
+        scheme=source.scheme,
+        url=source.rest if local else str(source),
+        redact=secrets.redact,
+        width_px=config.width_px,
+        height_px=config.height_px,
+        rate_hz=config.rate_hz,
+        transport=config.transport,
+        open_timeout_s=config.open_timeout_s,
+        read_timeout_s=max(config.stall_timeout_s, 1.0) + 2.0,
+    )
+
+
+def _open(source_class: type[CameraSource], opening: Opening, secrets: Secrets) -> CameraSource:
+    return source_class(replace(opening, url=secrets.expand(opening.url)))
+
+
+def _unavailable(reason: str) -> CameraSource:
+    raise BackendUnavailable(reason)

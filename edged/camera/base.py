@@ -1,0 +1,98 @@
+"""The seam of camera sources: one open stream that is grabbed from, and decoded or skipped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from edged.errors import CameraError
+from edged.frame import Capture, Picture
+
+
+class CameraStalled(CameraError):
+    """The stream is open, but nothing came within its time limit."""
+
+
+@dataclass(frozen=True)
+class Opening:
+    """All a source needs to open its stream.
+
+    `url` may hold a password: it never goes into a text before `redact`. Sizes and rate are wishes and may be
+    None; times are in seconds.
+    """
+
+    camera: str
+    scheme: str
+    url: str
+    redact: Callable[[str], str]
+    width_px: int | None = None
+    height_px: int | None = None
+    rate_hz: float | None = None
+    transport: str = "tcp"
+    open_timeout_s: float = 4.0
+    read_timeout_s: float = 3.0
+
+
+@dataclass(frozen=True)
+class Grab:
+    """One packet, or one raw buffer, as it came in.
+
+    `pts` orders pictures (any unit); `key` says that decoding may start here; `due_s` is its time on a recorded
+    stream's own clock, None on a live one; `capture` is set where driver or sender stamp their pictures; `data` is
+    the source's own.
+    """
+
+    data: Any
+    pts: int | None
+    key: bool
+    due_s: float | None = None
+    capture: Capture | None = None
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One decoded picture and the `pts` of the packet it came from; `on_release` gives its memory back."""
+
+    picture: Picture
+    pts: int | None
+    on_release: Callable[[], None] | None = None
+
+
+class CameraSource(Protocol):
+    """One open stream. Constructing it opens it; made, used and closed by one thread, its camera's worker.
+
+    Every call returns within the opening's time limits. Allowed order: `grab`, then exactly one of `decode` or
+    `skip` for that grab; `drain` and `rewind` only after `CameraEnded`; `close` at any time, twice is harmless.
+    """
+
+    def __init__(self, opening: Opening) -> None:
+        """Open the stream. Raise `CameraError`, with no secret in its text."""
+
+    @property
+    def description(self) -> str:
+        """What was opened, in words: codec, size, rate."""
+
+    def grab(self) -> Grab:
+        """Wait for the next packet. Raise `CameraEnded`, `CameraStalled` or another `CameraError`."""
+
+    def decode(self, grab: Grab) -> Sequence[Decoded]:
+        """Decode one packet; a decoder that reorders gives earlier pictures, or none.
+
+        A packet that cannot be decoded gives nothing; it is the caller who counts what never came out.
+        """
+
+    def skip(self, grab: Grab) -> None:
+        """Give a packet back untouched."""
+
+    def rest(self) -> None:
+        """Drop what the decoder holds: the next `decode` starts at a key frame."""
+
+    def drain(self) -> Sequence[Decoded]:
+        """Return the pictures that the decoder still holds at the end of a finite stream."""
+
+    def rewind(self) -> None:
+        """Start a finite stream again; its `due_s` goes on without a jump. Raise `CameraError` where it cannot."""
+
+    def close(self) -> None:
+        """Close the stream and free its decoder."""

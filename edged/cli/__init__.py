@@ -1,0 +1,48 @@
+"""The command line. Add a command: a module in this folder with `add` and a row in COMMANDS."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from pathlib import Path
+
+from edged import __version__
+from edged.errors import EdgedError
+
+COMMANDS = ("run", "check", "schema", "status", "task", "camera", "sub")
+CONFIG_DEFAULT = "/etc/edged"
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    root = argparse.ArgumentParser("edged", description="Edge perception daemon: tasks own cameras.")
+    root.add_argument("--version", action="version", version=f"edged {__version__}")
+    root.add_argument(
+        "--config",
+        type=Path,
+        metavar="DIR",
+        default=Path(os.environ.get("EDGED_CONFIG") or CONFIG_DEFAULT),
+        help="configuration directory (default: $EDGED_CONFIG, else %(default)s)",
+    )
+    commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name in COMMANDS:
+        importlib.import_module(f"edged.cli.{name}").add(commands)
+    return root
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command. Our own errors become one message and an exit code; anything else is a bug."""
+    args = parser().parse_args(argv)
+    try:
+        code: int = args.run(args)
+    except EdgedError as exc:  # ours: a clear message and a code systemd can act on
+        print(f"edged: {exc}", file=sys.stderr)
+        return exc.exit_code
+    except KeyboardInterrupt:
+        return 0
+    except BrokenPipeError:  # `edged sub | head`: the reader has had enough
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - stays open until exit flushes it
+        return 0
+    return code

@@ -1,0 +1,27 @@
+"""`edged run`: the daemon."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    command = commands.add_parser("run", help="the daemon, in the foreground")
+    command.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read the configuration, then work until SIGTERM or SIGINT."""
+    from edged.config import Secrets, config_error, load_config
+    from edged.log import start_logging
+
+    config = load_config(args.config)
+    secrets = Secrets.from_environment(args.config)
+    if missing := config.missing_credentials(secrets):
+        raise config_error(missing)
+    start_logging(config.edged.log.level)
+    from edged.daemon import Daemon
+
+    return Daemon(config, secrets).run()

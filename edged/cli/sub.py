@@ -1,0 +1,59 @@
+"""`edged sub`: a subscriber that prints."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+from edged.cli.output import print_json
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    command = commands.add_parser("sub", help="subscribe and print messages, one line each")
+    command.add_argument("--connect", metavar="ENDPOINT", help="where the daemon publishes")
+    command.add_argument("--topic", metavar="PREFIX", default="edged/1/det/", help="default: %(default)s")
+    command.add_argument("--count", type=int, metavar="N", help="end after N messages")
+    command.add_argument("--seconds", type=float, metavar="S", help="end after S seconds")
+    command.add_argument("--json", action="store_true", help="the message's own map with its topic, one a line")
+    command.set_defaults(run=sub)
+
+
+def sub(args: argparse.Namespace) -> int:
+    """Print messages until there were enough. With neither limit, until interrupted.
+
+    Ends with 75 when `--seconds` is over before `--count` messages came, or before any did.
+    """
+    from edged.client import Subscriber
+    from edged.errors import NoAnswer
+
+    until_s = None if args.seconds is None else time.monotonic() + args.seconds
+    printed = 0
+    with Subscriber(args.connect, args.topic) as subscriber:
+        while args.count is None or printed < args.count:
+            left_s = None if until_s is None else until_s - time.monotonic()
+            if left_s is not None and left_s <= 0:
+                break
+            received = subscriber.receive_message(left_s)
+            if received is None:
+                break
+            topic, message = received
+            if args.json:
+                print_json({**message, "topic": topic})
+            else:
+                print(_line(topic, message), flush=True)
+            printed += 1
+    if printed == 0 or (args.count is not None and printed < args.count):
+        raise NoAnswer(f"{printed} message(s) of {args.topic} from {subscriber.endpoint} in {args.seconds:g} s")
+    return 0
+
+
+def _line(topic: str, message: dict[str, Any]) -> str:
+    if "detections" not in message:
+        rest = {key: value for key, value in message.items() if key not in ("v", "boot")}
+        return f"{topic} {rest}"
+    found = [f"{one['class']} {one['score']:.2f}" for one in message["detections"]]
+    found += [f"{lane['kind']} {lane['score']:.2f}" for lane in message.get("lanes", [])]
+    total_ms = message["latency_ms"]["total"]
+    return f"{topic} #{message['seq']} frame {message['frame']['id']} {total_ms:.1f} ms: {', '.join(found) or '-'}"

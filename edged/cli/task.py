@@ -1,0 +1,54 @@
+"""`edged task list|activate|deactivate`: the task set while it runs."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from edged.cli.ask import add_endpoint, ask
+from edged.cli.output import print_json, print_table
+
+
+def add(commands: Any) -> None:
+    """Add the command group."""
+    group = commands.add_parser("task", help="list, activate or deactivate tasks").add_subparsers(
+        dest="action", required=True, metavar="ACTION"
+    )
+    listing = group.add_parser("list", help="every task: state, rate, cameras, why")
+    add_endpoint(listing)
+    listing.set_defaults(run=lambda args: show(args, ask(args, "task.list")))
+    for action in ("activate", "deactivate"):
+        command = group.add_parser(action, help=f"{action} tasks until the daemon ends")
+        command.add_argument("tasks", nargs="+", metavar="NAME")
+        add_endpoint(command)
+        command.set_defaults(run=switch)
+
+
+def switch(args: argparse.Namespace) -> int:
+    """Activate or deactivate, and print the task set that results."""
+    return show(args, ask(args, f"task.{args.action}", tasks=args.tasks))
+
+
+def show(args: argparse.Namespace, result: dict[str, Any]) -> int:
+    """Print the task list."""
+    if args.json:
+        print_json(result)
+    else:
+        print_tasks(result["tasks"])
+    return 0
+
+
+def print_tasks(tasks: list[dict[str, Any]]) -> None:
+    """Print one row for each task."""
+    rows = [
+        (
+            task["task"],
+            task["state"],
+            f"{task['rate_hz']:.1f}",
+            ",".join(task["cameras"]),
+            task["engine"],
+            task["reason"],
+        )
+        for task in tasks
+    ]
+    print_table(("TASK", "STATE", "HZ", "CAMERAS", "ENGINE", "WHY"), rows)

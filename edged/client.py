@@ -1,0 +1,272 @@
+"""What other programs import: `Subscriber` for results, `Control` for orders.
+
+Importable without numpy, a GPU or a media library.
+
+    from edged.client import Subscriber
+
+    with Subscriber(topic="edged/1/det/pedestrian/") as results:
+        for result in results:
+            print(result.camera, [(d.label, d.box) for d in result.detections])
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import zmq
+
+from edged.errors import BackendUnavailable, EdgedError, NoAnswer, UsageError
+from edged.publish.wire import PREFIX, VERSION, pack, unpack
+from edged.rundir import check_ipc_path, control_endpoint, publish_endpoint
+
+HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 1000, 3000
+
+
+class CommandRefused(EdgedError):
+    """The daemon answered a command with an error; `code` is for programs, the text for people."""
+
+    exit_code = 2
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class CurveKeys:
+    """Keys for an encrypted endpoint: the daemon's public key, and this client's pair, Z85 text of 40 characters."""
+
+    server_public: str
+    public: str
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One object: class name and id, score 0..1, box x1 y1 x2 y2 in pixels of the frame."""
+
+    label: str
+    class_id: int
+    score: float
+    box: tuple[float, float, float, float]
+    track_id: int | None
+    attrs: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class LaneLine:
+    """One lane: its kind, score 0..1, and points from near to far in pixels of the frame."""
+
+    kind: str
+    score: float
+    points: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """One task's findings in one frame. `gap` results before this one were lost; `message` is the map as it came."""
+
+    topic: str
+    task: str
+    camera: str
+    seq: int
+    gap: int
+    frame_id: int
+    width: int
+    height: int
+    capture_ns: int
+    mono_ns: int
+    latency_ms: Mapping[str, float]
+    detections: tuple[Detection, ...]
+    lanes: tuple[LaneLine, ...] | None
+    message: Mapping[str, Any]
+
+
+class Subscriber:
+    """Receives messages. Iterating gives results; `messages` gives everything as it comes. One thread's use.
+
+    Args:
+        endpoint: where the daemon publishes; this user's own daemon by default.
+        topic: prefix of the topics wanted, such as `edged/1/det/pedestrian/`.
+        queue: messages that may wait here; when it is full the newest are lost, and counted as gaps. 0: no limit.
+        curve: keys of an encrypted endpoint.
+
+    Raises:
+        UsageError: `endpoint` is none.
+    """
+
+    def __init__(
+        self,
+        endpoint: str | None = None,
+        topic: str = f"{PREFIX}det/",
+        queue: int = 1000,
+        curve: CurveKeys | None = None,
+    ) -> None:
+        self.endpoint = endpoint or publish_endpoint()
+        self.gaps: dict[tuple[str, str], int] = {}
+        self._last: dict[tuple[str, str, str], int] = {}
+        self._context = zmq.Context()
+        self._socket: zmq.Socket[bytes] = self._context.socket(zmq.SUB)
+        self._socket.setsockopt(zmq.RCVHWM, queue)
+        _connect(self._socket, self.endpoint, curve, self.close)
+        self._socket.subscribe(topic)
+
+    def __enter__(self) -> Subscriber:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[TaskResult]:
+        while True:
+            result = self.receive()
+            if result is not None:
+                yield result
+
+    def receive(self, timeout_s: float | None = None) -> TaskResult | None:
+        """Return the next result, or None when none came in `timeout_s`. States and status are passed over."""
+        until_s = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            left_s = None if until_s is None else max(0.0, until_s - time.monotonic())
+            received = self.receive_message(left_s)
+            if received is None:
+                return None
+            topic, message = received
+            if topic.startswith(f"{PREFIX}det/"):
+                return self._result(topic, message)
+
+    def receive_message(self, timeout_s: float | None = None) -> tuple[str, dict[str, Any]] | None:
+        """Return the next (topic, message) of any kind, or None when none came in `timeout_s`."""
+        wait_ms = None if timeout_s is None else int(timeout_s * 1000)
+        if not self._socket.poll(wait_ms, zmq.POLLIN):
+            return None
+        topic, body = self._socket.recv_multipart()
+        return topic.decode(), unpack(body)
+
+    def close(self) -> None:
+        """Disconnect. Twice is harmless."""
+        self._socket.close(linger=0)
+        self._context.term()
+
+    def _result(self, topic: str, message: dict[str, Any]) -> TaskResult:
+        frame, times, lanes = message["frame"], message["t"], message.get("lanes")
+        return TaskResult(
+            topic=topic,
+            task=message["task"],
+            camera=message["camera"],
+            seq=message["seq"],
+            gap=self._gap(message),
+            frame_id=frame["id"],
+            width=frame["width"],
+            height=frame["height"],
+            capture_ns=times["capture_ns"],
+            mono_ns=times["mono_ns"],
+            latency_ms=message["latency_ms"],
+            detections=tuple(map(_detection, message["detections"])),
+            lanes=None if lanes is None else tuple(map(_lane, lanes)),
+            message=message,
+        )
+
+    def _gap(self, message: Mapping[str, Any]) -> int:
+        """Return how many results of this task and camera were lost since the last one that came."""
+        key = (message["boot"], message["task"], message["camera"])
+        last = self._last.get(key)
+        self._last[key] = message["seq"]
+        gap = 0 if last is None else max(0, message["seq"] - last - 1)
+        place = key[1:]
+        self.gaps[place] = self.gaps.get(place, 0) + gap
+        return gap
+
+
+class Control:
+    """Sends commands to a running daemon. One thread's use.
+
+    Args:
+        endpoint: the daemon's control socket; this user's own daemon by default.
+        timeout_s: how long an answer may take.
+        curve: keys of an encrypted endpoint.
+    """
+
+    def __init__(self, endpoint: str | None = None, timeout_s: float = 5.0, curve: CurveKeys | None = None) -> None:
+        self.endpoint = endpoint or control_endpoint()
+        self._timeout_s = timeout_s
+        self._ids = itertools.count(1)
+        self._context = zmq.Context()
+        self._socket: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
+        self._socket.setsockopt(zmq.IMMEDIATE, 1)
+        _connect(self._socket, self.endpoint, curve, self.close)
+
+    def __enter__(self) -> Control:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def request(self, command: str, **args: Any) -> Any:
+        """Send one command and return its result.
+
+        Raises:
+            BackendUnavailable: nobody listens there.
+            NoAnswer: somebody listens, but did not answer in time.
+            CommandRefused: the daemon answered with an error.
+        """
+        request_id = next(self._ids)
+        if not self._socket.poll(int(min(self._timeout_s, 1.0) * 1000), zmq.POLLOUT):
+            raise BackendUnavailable(f"no edged answers at {self.endpoint}; is it running (edged run)?")
+        self._socket.send(pack({"v": VERSION, "id": request_id, "cmd": command, "args": args}))
+        until_s = time.monotonic() + self._timeout_s
+        while (left_s := until_s - time.monotonic()) > 0:
+            if not self._socket.poll(int(left_s * 1000), zmq.POLLIN):
+                break
+            answer = unpack(self._socket.recv())
+            if answer.get("id") != request_id:
+                continue  # the late answer of a request that was given up
+            if answer["ok"]:
+                return answer["result"]
+            raise CommandRefused(answer["error"]["code"], answer["error"]["message"])
+        raise NoAnswer(f"{command}: no answer from {self.endpoint} in {self._timeout_s:g} s")
+
+    def close(self) -> None:
+        """Disconnect. Twice is harmless."""
+        self._socket.close(linger=0)
+        self._context.term()
+
+
+def _connect(socket: zmq.Socket[bytes], endpoint: str, curve: CurveKeys | None, close: Any) -> None:
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+    try:
+        check_ipc_path(endpoint)
+        if curve is not None:
+            socket.curve_serverkey = curve.server_public.encode()
+            socket.curve_publickey = curve.public.encode()
+            socket.curve_secretkey = curve.secret.encode()
+        socket.connect(endpoint)
+    except zmq.ZMQError as exc:
+        close()
+        raise UsageError(f"{endpoint}: not an endpoint that can be connected to: {exc.strerror}") from exc
+    except UsageError:
+        close()
+        raise
+
+
+def _detection(found: Mapping[str, Any]) -> Detection:
+    x1, y1, x2, y2 = found["box"]
+    return Detection(
+        found["class"],
+        found["class_id"],
+        found["score"],
+        (x1, y1, x2, y2),
+        found.get("track_id"),
+        found.get("attrs", {}),
+    )
+
+
+def _lane(found: Mapping[str, Any]) -> LaneLine:
+    return LaneLine(found["kind"], found["score"], tuple((x, y) for x, y in found["points"]))

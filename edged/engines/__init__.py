@@ -1,0 +1,13 @@
+"""Engine back ends. Add one here."""
+
+from __future__ import annotations
+
+from edged.engines.base import Engine
+from edged.registry import Registry, Spec
+
+ENGINES: Registry[Engine] = Registry(
+    "engine back end",
+    {
+        "onnxruntime": Spec("edged.engines.ort:OrtEngine", "the onnxruntime wheel"),
+    },
+)

@@ -1,0 +1,53 @@
+"""Every error edged raises on purpose, each with the exit code it ends a command with."""
+
+
+class EdgedError(Exception):
+    """Base of all errors that are ours: one clear message, one exit code."""
+
+    exit_code = 1
+
+
+class UsageError(EdgedError):
+    """The command line asks for something that is not there, such as an unknown task."""
+
+    exit_code = 2
+
+
+class BackendUnavailable(EdgedError):
+    """A library, device or daemon that is needed is not there.
+
+    Examples: TensorRT is not installed; no daemon answers on the control socket;
+    another daemon holds the runtime directory.
+    """
+
+    exit_code = 69
+
+
+class WorkerFailed(EdgedError):
+    """A vital worker failed or fell silent; systemd is to start the daemon anew."""
+
+    exit_code = 70
+
+
+class NoAnswer(EdgedError, TimeoutError):
+    """Somebody who should answer did not, in the time allowed."""
+
+    exit_code = 75
+
+
+class ConfigError(EdgedError):
+    """The configuration is at fault: a file, a line, a value, a model that does not fit its parser."""
+
+    exit_code = 78
+
+
+class ShapeError(EdgedError):
+    """An array has another shape or type than its receiver was built for."""
+
+
+class CameraError(EdgedError):
+    """A camera could not be opened or read; its worker retries after a back-off."""
+
+
+class CameraEnded(CameraError):
+    """A finite source has no more frames."""

@@ -1,0 +1,70 @@
+"""The plan: which cameras run, how, and why. Made by the scheduler, followed by the camera pool.
+
+These are values only, so that the two siblings share them without knowing each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+class Mode(str, Enum):
+    """What the plan wants of a camera.
+
+    HOT decodes. WARM keeps the stream open and the packets since the last key frame. PARKED reads and
+    discards. COLD is closed.
+    """
+
+    HOT = "hot"
+    WARM = "warm"
+    PARKED = "parked"
+    COLD = "cold"
+
+
+class CameraState(str, Enum):
+    """What a camera's stream is. Only RUNNING gives frames; ENDED is a finite source that has no more."""
+
+    CONNECTING = "connecting"
+    RUNNING = "running"
+    STALLED = "stalled"
+    BACKOFF = "backoff"
+    CLOSED = "closed"
+    ENDED = "ended"
+
+
+class TaskState(str, Enum):
+    """What a task tells its consumers. DEGRADED runs without some of its cameras."""
+
+    ACTIVE = "active"
+    DEGRADED = "degraded"
+    INACTIVE = "inactive"
+
+
+@dataclass(frozen=True)
+class CameraPlan:
+    """One camera's part: its mode, the frames per second its tasks want, who wants it, and why in words."""
+
+    mode: Mode
+    rate_hz: float
+    tasks: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class TaskPlan:
+    """One task's part: whether it runs, on which cameras, at what rate per camera, and why in words."""
+
+    state: TaskState
+    cameras: tuple[str, ...]
+    rate_hz: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What should run now. Equal inputs give equal plans."""
+
+    cameras: Mapping[str, CameraPlan] = field(default_factory=dict)
+    tasks: Mapping[str, TaskPlan] = field(default_factory=dict)

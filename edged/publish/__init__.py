@@ -1,0 +1,1 @@
+"""Results and states on their way out: the wire format, and the socket that sends it."""

@@ -1,0 +1,213 @@
+"""The thread that owns the PUB socket: sequence numbers, drop-oldest, last task states, subscriptions."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import zmq
+
+from edged.errors import BackendUnavailable
+from edged.publish.wire import listened_task, pack, result_message, result_topic
+from edged.results import Result
+
+log = logging.getLogger(__name__)
+
+QUEUE_PER_CAMERA = 8  # results of one task and camera that may wait for this thread
+SEND_HWM = 1000  # messages that may wait in the library for one slow subscriber
+HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 1000, 3000
+IDLE_S = 1.0
+RESEND_S = 1.0
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One task and camera's results: numbered so far, and of those dropped before the socket."""
+
+    seq: int = 0
+    dropped: int = 0
+
+
+@dataclass
+class _Lane:
+    """The results of one task and camera on their way to the socket."""
+
+    topic: bytes
+    waiting: deque[tuple[int, Result]]
+    sent: Sent = Sent()  # noqa: RUF009 - frozen
+
+
+class Publisher:
+    """Sends results and states. `post`, `post_state` and `sent` may be called from any thread.
+
+    The sockets are bound in the constructor, so that a taken or unwritable endpoint is known before anything starts;
+    they are used by the thread of `run` alone.
+
+    Args:
+        endpoints: ZeroMQ endpoints to bind; an ipc endpoint's file gets mode 0660.
+        boot: random id of this run.
+        prepare: sets socket options before binding (CURVE keys).
+        listeners: told the tasks that someone subscribes to, whenever they change; from the publisher's thread.
+    """
+
+    name = "publisher"
+
+    def __init__(
+        self,
+        endpoints: Sequence[str],
+        boot: str,
+        prepare: Callable[[zmq.Socket[bytes]], None] = lambda _: None,
+        listeners: Callable[[frozenset[str]], None] = lambda _: None,
+    ) -> None:
+        self._boot, self._listeners = boot, listeners
+        self._lock = threading.Lock()
+        self._room = threading.Condition(self._lock)
+        self._lanes: dict[tuple[str, str], _Lane] = {}
+        self._ready: deque[_Lane] = deque()
+        self._outgoing: deque[tuple[bytes, bytes]] = deque()
+        self._states: dict[bytes, bytes] = {}
+        self._subscriptions: Counter[bytes] = Counter()
+        self._closed = False
+        self._wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._context = zmq.Context()
+        self._socket: zmq.Socket[bytes] = self._context.socket(zmq.XPUB)
+        for option, value in (
+            (zmq.XPUB_VERBOSER, 1),
+            (zmq.SNDHWM, SEND_HWM),
+            (zmq.LINGER, 200),
+            (zmq.MAXMSGSIZE, 4096),
+            (zmq.HEARTBEAT_IVL, HEARTBEAT_MS),
+            (zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS),
+            (zmq.HEARTBEAT_TTL, HEARTBEAT_TIMEOUT_MS),
+        ):
+            self._socket.setsockopt(option, value)
+        prepare(self._socket)
+        try:
+            for endpoint in endpoints:
+                bind(self._socket, endpoint)
+        except BackendUnavailable:
+            self.close()
+            raise
+
+    def post(self, result: Result, wait: bool = False) -> None:
+        """Hand over one result. When the queue of its camera is full the oldest goes, unless the caller may `wait`."""
+        key = (result.task, result.camera)
+        with self._lock:
+            lane = self._lanes.get(key)
+            if lane is None:
+                lane = self._lanes[key] = _Lane(result_topic(*key).encode(), deque())
+            while wait and len(lane.waiting) >= QUEUE_PER_CAMERA and not self._closed:
+                self._room.wait(1.0)
+            sent = lane.sent
+            lane.waiting.append((sent.seq, result))
+            dropped = len(lane.waiting) > QUEUE_PER_CAMERA
+            if dropped:
+                lane.waiting.popleft()
+            else:
+                self._ready.append(lane)
+            lane.sent = Sent(sent.seq + 1, sent.dropped + dropped)
+        os.eventfd_write(self._wakeup, 1)
+
+    def post_state(self, topic: str, message: Mapping[str, Any]) -> None:
+        """Send a state now, again each second, and at once to whoever subscribes to it."""
+        self._outgoing.append((topic.encode(), pack(message)))
+        os.eventfd_write(self._wakeup, 1)
+
+    def sent(self) -> dict[tuple[str, str], Sent]:
+        """Return what was numbered and dropped so far, by (task, camera)."""
+        with self._lock:
+            return {key: replace(lane.sent) for key, lane in self._lanes.items()}
+
+    def wake(self) -> None:
+        """End the wait in `run`."""
+        os.eventfd_write(self._wakeup, 1)
+
+    def run(self, stop: threading.Event, beat: Callable[[], None]) -> None:
+        """Send until `stop` is set, then what is left, and close the socket."""
+        poller = zmq.Poller()
+        poller.register(self._socket, zmq.POLLIN)
+        poller.register(self._wakeup, zmq.POLLIN)
+        resend_s = time.monotonic() + RESEND_S
+        while not stop.is_set():
+            beat()
+            events = dict(poller.poll(int(IDLE_S * 1000)))
+            if self._wakeup in events:
+                os.eventfd_read(self._wakeup)
+            if self._socket in events:
+                self._hear()
+            self._send_results()
+            self._send_states()
+            if time.monotonic() >= resend_s:
+                resend_s = time.monotonic() + RESEND_S
+                self._resend(b"")
+        self._send_results()
+        self._send_states()
+        self.close()
+
+    def close(self) -> None:
+        """Close the socket and let every waiting sender go. After `run`, or instead of it."""
+        with self._lock:
+            self._closed = True
+            self._room.notify_all()
+        self._socket.close()
+        self._context.term()
+
+    def _send_results(self) -> None:
+        while True:
+            with self._lock:
+                if not self._ready:
+                    return
+                lane = self._ready.popleft()
+                seq, result = lane.waiting.popleft()
+                dropped = lane.sent.dropped
+                self._room.notify()
+            message = result_message(result, seq, dropped, self._boot, time.time_ns(), time.monotonic_ns())
+            self._socket.send_multipart((lane.topic, pack(message)), copy=True)
+
+    def _send_states(self) -> None:
+        while self._outgoing:
+            topic, body = self._outgoing.popleft()
+            self._states[topic] = body
+            self._socket.send_multipart((topic, body))
+
+    def _hear(self) -> None:
+        """Take in subscriptions; a new one gets the last states it asks for at once."""
+        before = self._tasks_listened_to()
+        while self._socket.poll(0, zmq.POLLIN):
+            event = self._socket.recv()
+            prefix = event[1:]
+            if event[:1] == b"\x01":
+                self._subscriptions[prefix] += 1
+                self._resend(prefix)
+            elif event[:1] == b"\x00":
+                self._subscriptions[prefix] -= 1
+                if self._subscriptions[prefix] <= 0:
+                    del self._subscriptions[prefix]
+        after = self._tasks_listened_to()
+        if after != before:
+            self._listeners(after)
+
+    def _tasks_listened_to(self) -> frozenset[str]:
+        return frozenset(filter(None, map(listened_task, self._subscriptions)))
+
+    def _resend(self, prefix: bytes) -> None:
+        for topic, body in self._states.items():
+            if topic.startswith(prefix):
+                self._socket.send_multipart((topic, body))
+
+
+def bind(socket: zmq.Socket[bytes], endpoint: str) -> None:
+    """Bind one endpoint; an ipc file is made for user and group only. Raise `BackendUnavailable` with the reason."""
+    mask = os.umask(0o117)
+    try:
+        socket.bind(endpoint)
+    except zmq.ZMQError as exc:
+        raise BackendUnavailable(f"cannot bind {endpoint}: {exc.strerror}") from exc
+    finally:
+        os.umask(mask)

@@ -1,0 +1,248 @@
+"""The wire format, version 1: topics, messages, and their schema. The only file that knows it.
+
+Two frames: the topic, then one msgpack map. Keys are only ever added within a version. No numpy here:
+`edged.client` imports this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgpack
+
+from edged.results import Box, Lane, Mask, Result
+
+VERSION = 1
+PREFIX = f"edged/{VERSION}/"
+STATUS_TOPIC = f"{PREFIX}status/"
+
+
+def result_topic(task: str, camera: str) -> str:
+    """Return the topic of one task's results on one camera. Topics end in `/`: a prefix never cuts a name."""
+    return f"{PREFIX}det/{task}/{camera}/"
+
+
+def task_topic(task: str) -> str:
+    """Return the topic of one task's state."""
+    return f"{PREFIX}task/{task}/"
+
+
+def listened_task(subscription: bytes) -> str | None:
+    """Return the task whose results a subscription names, None for one that is not as long as a task's topic."""
+    kind, _, rest = subscription.removeprefix(PREFIX.encode()).partition(b"/")
+    if not subscription.startswith(PREFIX.encode()) or kind != b"det" or b"/" not in rest:
+        return None
+    return rest.partition(b"/")[0].decode("ascii", "replace")
+
+
+def pack(message: Mapping[str, Any]) -> bytes:
+    """Encode one message."""
+    packed: bytes = msgpack.packb(message, use_bin_type=True)
+    return packed
+
+
+def unpack(data: bytes) -> Any:
+    """Decode one message. Raise `ValueError` for anything that is not one complete msgpack value."""
+    try:
+        return msgpack.unpackb(data, raw=False, strict_map_key=True)  # lengths are bounded by the data's own
+    except (msgpack.exceptions.UnpackException, ValueError, RecursionError, TypeError) as exc:
+        raise ValueError(f"not a msgpack message: {exc or type(exc).__name__}") from exc
+
+
+def result_message(
+    result: Result, seq: int, dropped: int, boot: str, publish_ns: int, publish_mono_ns: int
+) -> dict[str, Any]:
+    """Build the message of one result.
+
+    Args:
+        result: what was found.
+        seq: counts this task's results on this camera from 0.
+        dropped: how many of those the publisher has dropped so far.
+        boot: random id of this run of the daemon.
+        publish_ns: Unix time of sending.
+        publish_mono_ns: CLOCK_MONOTONIC of sending.
+    """
+    latency, engine, found = result.latency, result.engine, result.found
+    message: dict[str, Any] = {
+        "v": VERSION,
+        "task": result.task,
+        "camera": result.camera,
+        "seq": seq,
+        "dropped": dropped,
+        "boot": boot,
+        "frame": {"id": result.frame_id, "width": result.width, "height": result.height},
+        "t": {
+            "capture_ns": result.capture_ns,
+            "mono_ns": result.mono_ns,
+            "clock": result.clock,
+            "publish_ns": publish_ns,
+            "publish_mono_ns": publish_mono_ns,
+        },
+        "latency_ms": {
+            "decode": round(latency.decode, 3),
+            "convert": round(latency.convert, 3),
+            "wait": round(latency.wait, 3),
+            "infer": round(latency.infer, 3),
+            "parse": round(latency.parse, 3),
+            "total": round(latency.total, 3),
+        },
+        "engine": {
+            "model": engine.model,
+            "backend": engine.backend,
+            "device": engine.device,
+            "precision": engine.precision,
+            "batch": engine.batch,
+        },
+        "detections": [_detection(box) for box in found.boxes],
+    }
+    if found.lanes is not None:
+        message["lanes"] = [_lane(lane) for lane in found.lanes]
+    if found.masks:
+        message["masks"] = [_mask(mask) for mask in found.masks]
+    return message
+
+
+def _detection(box: Box) -> dict[str, Any]:
+    detection: dict[str, Any] = {
+        "class": box.label,
+        "class_id": box.class_id,
+        "score": round(box.score, 4),
+        "box": [round(box.x1, 2), round(box.y1, 2), round(box.x2, 2), round(box.y2, 2)],
+    }
+    if box.track_id is not None:
+        detection["track_id"] = box.track_id
+    if box.attrs is not None:
+        detection["attrs"] = dict(box.attrs)
+    return detection
+
+
+def _lane(lane: Lane) -> dict[str, Any]:
+    points = [[round(x, 2), round(y, 2)] for x, y in lane.points]
+    return {"kind": lane.kind, "score": round(lane.score, 4), "points": points}
+
+
+def _mask(mask: Mask) -> dict[str, Any]:
+    return {
+        "kind": mask.kind,
+        "width": mask.width,
+        "height": mask.height,
+        "box": [round(edge, 2) for edge in mask.box],
+        "bits": mask.bits,
+    }
+
+
+def _object(properties: dict[str, Any], optional: tuple[str, ...] = ()) -> dict[str, Any]:
+    required = [name for name in properties if name not in optional]
+    return {"type": "object", "properties": properties, "required": required}
+
+
+_NUMBER, _COUNT, _TEXT = {"type": "number"}, {"type": "integer", "minimum": 0}, {"type": "string"}
+_BOX = {
+    "type": "array",
+    "items": _NUMBER,
+    "minItems": 4,
+    "maxItems": 4,
+    "description": "x1 y1 x2 y2, pixels of frame",
+}
+_STAGES = ("decode", "convert", "wait", "infer", "parse", "total")
+_CAMERA_STATE = {"enum": ["connecting", "running", "stalled", "backoff", "closed", "ended"]}
+
+SCHEMA: dict[str, Any] = {
+    "result": {
+        "title": "edged/1/det/<task>/<camera>/",
+        **_object(
+            {
+                "v": {"const": VERSION},
+                "task": _TEXT,
+                "camera": _TEXT,
+                "seq": _COUNT,
+                "dropped": _COUNT,
+                "boot": _TEXT,
+                "frame": _object({"id": _COUNT, "width": _COUNT, "height": _COUNT}),
+                "t": _object(
+                    {
+                        "capture_ns": _COUNT,
+                        "mono_ns": _COUNT,
+                        "clock": {"enum": ["driver", "rtcp", "arrival", "media"]},
+                        "publish_ns": _COUNT,
+                        "publish_mono_ns": _COUNT,
+                    }
+                ),
+                "latency_ms": _object(dict.fromkeys(_STAGES, _NUMBER)),
+                "engine": _object(
+                    {"model": _TEXT, "backend": _TEXT, "device": _TEXT, "precision": _TEXT, "batch": _COUNT}
+                ),
+                "detections": {
+                    "type": "array",
+                    "items": _object(
+                        {
+                            "class": _TEXT,
+                            "class_id": _COUNT,
+                            "score": {"type": "number", "minimum": 0, "maximum": 1},
+                            "box": _BOX,
+                            "track_id": {"type": "integer"},
+                            "attrs": {"type": "object"},
+                        },
+                        optional=("track_id", "attrs"),
+                    ),
+                },
+                "lanes": {
+                    "type": "array",
+                    "items": _object(
+                        {
+                            "kind": _TEXT,
+                            "score": _NUMBER,
+                            "points": {
+                                "type": "array",
+                                "items": {"type": "array", "items": _NUMBER, "minItems": 2, "maxItems": 2},
+                            },
+                        }
+                    ),
+                },
+                "masks": {
+                    "type": "array",
+                    "description": "width x height cells over box; bits holds them row by row, eight to a byte, most "
+                    "significant bit first, each row from a new byte (numpy.packbits of each row)",
+                    "items": _object(
+                        {
+                            "kind": _TEXT,
+                            "width": _COUNT,
+                            "height": _COUNT,
+                            "box": _BOX,
+                            "bits": {"description": "msgpack bin"},
+                        }
+                    ),
+                },
+            },
+            optional=("lanes", "masks"),
+        ),
+    },
+    "task": {
+        "title": "edged/1/task/<task>/",
+        **_object(
+            {
+                "v": {"const": VERSION},
+                "task": _TEXT,
+                "boot": _TEXT,
+                "state": {"enum": ["active", "degraded", "inactive"]},
+                "cameras": {"type": "object", "additionalProperties": _CAMERA_STATE},
+                "reason": _TEXT,
+            }
+        ),
+    },
+    "status": {
+        "title": "edged/1/status/",
+        **_object(
+            {
+                "v": {"const": VERSION},
+                "boot": _TEXT,
+                "uptime_s": _NUMBER,
+                "cameras": {"type": "array"},
+                "tasks": {"type": "array"},
+                "engines": {"type": "array"},
+            }
+        ),
+    },
+}
+"""JSON Schema of the messages, by kind."""

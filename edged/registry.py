@@ -1,0 +1,72 @@
+"""Names from configuration files -> classes, imported only when asked for."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Generic, TypeVar
+
+from edged.errors import BackendUnavailable, ConfigError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One row of a table: `target` is `package.module:Class`, `needs` what a person must install for it."""
+
+    target: str
+    needs: str
+
+
+class Registry(Generic[T]):
+    """Turns a name from a configuration file into a class. The only place that does.
+
+    Args:
+        kind: what the names stand for, in error texts ("parser").
+        specs: the built-in rows.
+        entry_points: group in which installed packages add their own names; a built-in name cannot be replaced.
+    """
+
+    def __init__(self, kind: str, specs: Mapping[str, Spec], entry_points: str | None = None) -> None:
+        self.kind = kind
+        self._specs = dict(specs)
+        self._group = entry_points
+
+    def names(self) -> list[str]:
+        """Return the built-in names in table order, then those of plug-ins."""
+        return [*self._specs, *(name for name in self._plugins() if name not in self._specs)]
+
+    def load(self, name: str) -> type[T]:
+        """Import and return the class of `name`.
+
+        Raises:
+            ConfigError: no such name; the text has the nearest one or all of them.
+            BackendUnavailable: a library it needs is missing.
+        """
+        if name in self._specs:
+            spec = self._specs[name]
+            return self._import(name, spec.target, spec.needs)
+        plugins = self._plugins()
+        if name in plugins:
+            package = plugins[name].dist
+            return self._import(name, plugins[name].value, f"the plug-in {package.name if package else name!r}")
+        near = difflib.get_close_matches(name, self.names(), n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(self.names())}"
+        raise ConfigError(f"unknown {self.kind} {name!r}; {hint}")
+
+    def _plugins(self) -> dict[str, EntryPoint]:
+        return {point.name: point for point in entry_points(group=self._group)} if self._group else {}
+
+    def _import(self, name: str, target: str, needs: str) -> type[T]:
+        module, _, attribute = target.partition(":")
+        try:
+            found: type[T] = getattr(importlib.import_module(module), attribute)
+        except ImportError as exc:
+            if (exc.name or "").partition(".")[0] == "edged":
+                raise  # our own bug: never dress it up as a missing option
+            raise BackendUnavailable(f"{self.kind} {name!r} needs {needs} ({exc})") from exc
+        return found

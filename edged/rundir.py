@@ -1,0 +1,84 @@
+"""The runtime directory: where the sockets are, and the lock that keeps a second daemon out."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+from edged.errors import BackendUnavailable, UsageError
+
+SOCKET_PATH_MAX = 107  # sockaddr_un holds 108 bytes with the closing zero
+
+
+def runtime_directory() -> Path:
+    """Return RUNDIR: $RUNTIME_DIRECTORY, else $XDG_RUNTIME_DIR/edged, else a folder of the user's own."""
+    if named := os.environ.get("RUNTIME_DIRECTORY"):
+        return Path(named.partition(":")[0])
+    if session := os.environ.get("XDG_RUNTIME_DIR"):
+        return Path(session) / "edged"
+    return Path(tempfile.gettempdir()) / f"edged-{os.getuid()}"
+
+
+def publish_endpoint(directory: Path | None = None) -> str:
+    """Return the endpoint that results are published on."""
+    return f"ipc://{(directory or runtime_directory()) / 'pub.sock'}"
+
+
+def control_endpoint(directory: Path | None = None) -> str:
+    """Return the endpoint that takes orders."""
+    return f"ipc://{(directory or runtime_directory()) / 'control.sock'}"
+
+
+class RuntimeLock:
+    """Holds RUNDIR for one daemon: binding an ipc path would take it from a running one without a word.
+
+    Raises:
+        BackendUnavailable: another daemon holds it, or it cannot be made or written.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _refuse_foreign(directory)
+            self._file = (directory / "lock").open("a+")
+        except OSError as exc:
+            raise BackendUnavailable(f"cannot use the runtime directory {directory}: {exc.strerror}") from exc
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            self._file.seek(0)
+            holder = self._file.read().strip() or "another process"
+            self._file.close()
+            raise BackendUnavailable(f"{directory} is held by a running edged (pid {holder})") from exc
+        self._file.truncate(0)
+        self._file.write(str(os.getpid()))
+        self._file.flush()
+
+    def close(self) -> None:
+        """Remove the sockets and give the directory up."""
+        for name in ("pub.sock", "control.sock", "lock"):
+            (self.directory / name).unlink(missing_ok=True)
+        self._file.close()
+
+
+def check_ipc_path(endpoint: str) -> None:
+    """Raise `UsageError` for an ipc endpoint whose path is too long or is taken by something that is no socket."""
+    scheme, _, rest = endpoint.partition("://")
+    if scheme != "ipc":
+        return
+    path = Path(rest)
+    if len(os.fsencode(path)) > SOCKET_PATH_MAX:
+        raise UsageError(f"{endpoint}: {len(os.fsencode(path))} bytes, a socket path has at most {SOCKET_PATH_MAX}")
+    if path.exists() and not stat.S_ISSOCK(path.stat().st_mode):
+        raise UsageError(f"{endpoint}: the path is taken by something that is no socket")
+
+
+def _refuse_foreign(directory: Path) -> None:
+    """A folder in a shared place that somebody else made first is not ours to talk through."""
+    status = directory.stat()
+    if status.st_uid not in (os.getuid(), 0):
+        raise BackendUnavailable(f"the runtime directory {directory} belongs to uid {status.st_uid}, not to us")

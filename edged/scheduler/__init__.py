@@ -1,0 +1,1 @@
+"""Tasks own cameras: the plan, and the dispatch of frames to engines."""

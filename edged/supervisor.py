@@ -1,0 +1,156 @@
+"""The owner of every thread: start, restart, heartbeat, stop."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from edged.errors import WorkerFailed
+
+log = logging.getLogger(__name__)
+
+
+class Worker(Protocol):
+    """Something that runs in a thread of its own."""
+
+    name: str
+
+    def run(self, stop: threading.Event, beat: Callable[[], None]) -> None:
+        """Work until `stop` is set, calling `beat` at least every `silence_s`. Raise to fail."""
+
+    def wake(self) -> None:
+        """Return soon from whatever `run` waits for; called from another thread once `stop` is set."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What is done about a worker that fails or falls silent."""
+
+    restarts: int = 5  # failures forgiven inside window_s
+    window_s: float = 60.0
+    backoff_s: float = 0.5  # doubles with each failure, at most silence_s / 2
+    silence_s: float = 15.0  # longest gap between two beats
+    vital: bool = True  # False: the daemon goes on without this worker
+
+
+CAMERA = Policy(vital=False, silence_s=30.0)
+ENGINE = Policy(restarts=0, silence_s=60.0)  # a broken CUDA context outlives any thread: systemd restarts us
+SERVICE = Policy(restarts=0)
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A worker the daemon goes on without, and what happened to it."""
+
+    name: str
+    error: WorkerFailed
+
+
+@dataclass
+class _Slot:
+    worker: Worker
+    policy: Policy
+    last_beat_s: float
+    thread: threading.Thread = field(init=False)
+    stop: threading.Event = field(default_factory=threading.Event)
+    error: WorkerFailed | None = None
+    reported: bool = False
+
+
+class Supervisor:
+    """Owns every thread. Start consumers before producers; `close` stops in the reverse order.
+
+    Used by one thread, the daemon's main thread.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._slots: dict[str, _Slot] = {}
+
+    def start(self, worker: Worker, policy: Policy) -> None:
+        """Run `worker` in a new thread of its name. Raise `ValueError` when that name is taken."""
+        if worker.name in self._slots:
+            raise ValueError(f"a worker named {worker.name!r} runs already")
+        slot = _Slot(worker, policy, self._clock())
+        slot.thread = threading.Thread(target=self._keep_running, args=(slot,), name=worker.name, daemon=True)
+        self._slots[worker.name] = slot
+        slot.thread.start()
+
+    def check(self) -> list[Lost]:
+        """Return the workers lost since the last call. Raise `WorkerFailed` if a vital one is."""
+        lost = []
+        for slot in self._slots.values():
+            gap_s = self._clock() - slot.last_beat_s
+            if slot.thread.is_alive() and slot.error is None and gap_s > slot.policy.silence_s:
+                slot.error = WorkerFailed(f"{slot.worker.name}: silent for {gap_s:.1f} s")
+            if slot.error is not None and not slot.reported:
+                slot.reported = True
+                if slot.policy.vital:
+                    raise slot.error
+                lost.append(Lost(slot.worker.name, slot.error))
+        return lost
+
+    def stop(self, names: list[str], timeout_s: float = 4.0) -> None:
+        """Stop these workers, all at once. Raise `WorkerFailed` with the names of those that did not end."""
+        slots = [self._slots[name] for name in names]
+        for slot in slots:
+            slot.stop.set()
+            slot.worker.wake()
+        until_s = self._clock() + timeout_s
+        for slot in slots:
+            slot.thread.join(max(0.0, until_s - self._clock()))
+            if not slot.thread.is_alive():
+                del self._slots[slot.worker.name]
+        deaf = [slot.worker.name for slot in slots if slot.thread.is_alive()]
+        if deaf:
+            raise WorkerFailed(f"still running {timeout_s} s after stop: {', '.join(deaf)}")
+
+    def close(self, timeout_s: float = 4.0) -> None:
+        """Stop all workers, the last started first; those of one kind (`kind:name`) stop together."""
+        until_s = self._clock() + timeout_s
+        deaf: list[str] = []
+        for kind in reversed(list(dict.fromkeys(_kind(name) for name in self._slots))):
+            names = [name for name in self._slots if _kind(name) == kind]
+            try:
+                self.stop(names, max(0.1, until_s - self._clock()))
+            except WorkerFailed as exc:
+                deaf.append(str(exc))
+        if deaf:
+            raise WorkerFailed("; ".join(deaf))
+
+    def names(self) -> list[str]:
+        """Return the names of all workers that were started and not stopped."""
+        return list(self._slots)
+
+    def _keep_running(self, slot: _Slot) -> None:
+        name, policy = slot.worker.name, slot.policy
+        failures: deque[float] = deque()
+
+        def beat() -> None:
+            slot.last_beat_s = self._clock()
+
+        while not slot.stop.is_set():
+            try:
+                return slot.worker.run(slot.stop, beat)
+            except Exception as exc:  # noqa: BLE001 - the one broad except around our own code
+                beat()
+                failures.append(slot.last_beat_s)
+                while failures[-1] - failures[0] > policy.window_s:
+                    failures.popleft()
+                if len(failures) > policy.restarts:
+                    error = WorkerFailed(f"{name}: gave up after {len(failures)} failure(s): {exc}")
+                    error.__cause__ = exc
+                    slot.error = error
+                    return None
+                log.exception("%s: failed, restart %d of %d", name, len(failures), policy.restarts)
+                slot.stop.wait(min(policy.silence_s / 2, policy.backoff_s * 2 ** (len(failures) - 1)))
+        return None
+
+
+def _kind(name: str) -> str:
+    return name.partition(":")[0]
