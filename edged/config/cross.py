@@ -1,0 +1,123 @@
+"""What files say about each other: cameras that tasks name, tasks that tasks follow, devices opened twice."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from edged.config.document import Document
+from edged.config.faults import Fault, Place
+from edged.config.models import CAMERAS_MAX, CameraConfig
+from edged.config.task import TaskConfig
+from edged.config.text import nearest, show
+
+
+def cross_faults(
+    camera_file: Document,
+    cameras: Mapping[str, CameraConfig],
+    camera_ids: frozenset[str] | None,
+    task_files: Mapping[str, Document],
+) -> Iterator[Fault]:
+    """Yield every fault between files. Looks at values as read, so that one fault does not hide another.
+
+    Args:
+        camera_file: `cameras.yaml`.
+        cameras: its cameras without the faulty ones.
+        camera_ids: all ids in it, or None when it could not be read.
+        task_files: every task file by task name.
+    """
+    yield from _shared_devices(camera_file, cameras)
+    for document in task_files.values():
+        yield from _camera_references(document, camera_ids)
+    yield from _after_references(task_files)
+
+
+def _shared_devices(file: Document, cameras: Mapping[str, CameraConfig]) -> Iterator[Fault]:
+    seen: dict[str, str] = {}
+    for name, camera in cameras.items():
+        scheme, rest = camera.source.scheme, camera.source.rest
+        if scheme not in ("v4l2", "csi"):
+            continue
+        device = os.path.realpath(rest) if scheme == "v4l2" else f"csi:{rest}"
+        first = seen.setdefault(device, name)
+        if first != name:
+            place: Place = ("cameras", name, "source")
+            line = file.line(("cameras", first, "source"))
+            also = "" if device in (rest, str(camera.source)) else f", which is {device},"
+            text = f"device {str(camera.source)!r}{also} is camera {first!r} already, in line {line}"
+            yield file.fault(place, text)
+
+
+def _camera_references(document: Document, camera_ids: frozenset[str] | None) -> Iterator[Fault]:
+    names = (document.data or {}).get("cameras")
+    if not isinstance(names, list) or len(names) > CAMERAS_MAX:
+        return
+    seen: dict[str, int] = {}
+    for index, name in enumerate(names):
+        if not isinstance(name, str):
+            continue
+        first = seen.setdefault(name, index)
+        if first != index:
+            yield document.fault(("cameras", index), f"camera {show(name)} is listed twice, first as number {first}")
+        elif camera_ids is not None and name not in camera_ids:
+            yield document.fault(
+                ("cameras", index), f"camera {show(name)} is not in cameras.yaml{nearest(name, camera_ids)}"
+            )
+
+
+def _after_references(task_files: Mapping[str, Document]) -> Iterator[Fault]:
+    follows = {name: task for name, file in task_files.items() if (task := _followed(file.data))}
+    for name, task in follows.items():
+        document, place = task_files[name], ("after", "task")
+        if task not in task_files:
+            yield document.fault(place, f"there is no task {show(task)}{nearest(task, set(task_files) - {name})}")
+        elif ring := _ring(name, follows):
+            yield document.fault(place, f"tasks wait for each other: {' -> '.join(ring)}")
+
+
+def _followed(data: Mapping[str, Any] | None) -> str | None:
+    after = (data or {}).get("after")
+    task = after.get("task") if isinstance(after, dict) else None
+    return task if isinstance(task, str) else None
+
+
+def _ring(name: str, follows: Mapping[str, str]) -> list[str]:
+    """Return the way from a task back to itself, or nothing."""
+    way = [name]
+    while (after := follows.get(way[-1])) is not None:
+        if after == name:
+            return [*way, after]
+        if after in way:
+            return []
+        way.append(after)
+    return []
+
+
+def notes_of(
+    camera_file: Document,
+    cameras: Mapping[str, CameraConfig],
+    files: Mapping[str, Document],
+    tasks: Mapping[str, TaskConfig],
+) -> Iterator[Fault]:
+    """Yield what is valid but worth a line of `check`."""
+    used = {camera for task in tasks.values() for camera in task.cameras}
+    for camera in cameras:
+        if camera not in used:
+            yield camera_file.fault(("cameras", camera), "no task names this camera; it stays closed")
+    for name, task in tasks.items():
+        file, engine = files[name], task.engine
+        if engine.precision == "int8":
+            yield file.fault(
+                ("engine", "precision"),
+                f"int8 needs calibration: edged engine calibrate {name}, then edged engine build {name}",
+            )
+        if engine.precision == "fp16" and engine.device == "cpu":
+            yield file.fault(("engine", "precision"), "fp16 is for GPUs and DLAs; on the cpu it gains no speed")
+        for index, camera in enumerate(task.cameras):
+            gives = cameras[camera].rate_hz
+            if gives is not None and gives < task.rate_hz:
+                yield file.fault(
+                    ("cameras", index),
+                    f"camera {camera!r} gives {gives:g} Hz, less than rate_hz {task.rate_hz:g}",
+                )
