@@ -1,0 +1,75 @@
+"""The last step of every box parser: candidates in network pixels -> boxes in source pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edged.geometry import Fit
+from edged.results import Box
+from edged.tasks.labels import Labels
+from edged.tasks.nms import best_first, nms
+
+MAX_BOXES = 300
+"""Boxes of one frame, unless the option `max_boxes` says otherwise."""
+MOST_BOXES = 10_000
+"""The highest `max_boxes`."""
+
+_FAR_PX = 1e6
+"""No picture is this large: a corner farther out is a network's overflow, not a box."""
+
+_MOST_SCORE = 1.01
+"""One, and what rounding may add to it."""
+
+
+@dataclass(frozen=True)
+class BoxPicker:
+    """Chooses among candidates and names them. `iou_max` is None for networks that suppress on their own."""
+
+    labels: Labels
+    iou_max: float | None
+    max_boxes: int
+
+    def pick(
+        self,
+        boxes: NDArray[np.floating],
+        scores: NDArray[np.floating],
+        class_ids: NDArray[np.integer],
+        fit: Fit,
+    ) -> tuple[Box, ...]:
+        """Return the boxes to publish, best first, inside the frame.
+
+        Args:
+            boxes: (N, 4) x1 y1 x2 y2 in network pixels; one with NaN, infinity or no area is dropped.
+            scores: (N,) at or above the threshold, in 0..1; what is clearly above 1 is no score and is dropped.
+            class_ids: (N,).
+            fit: the way back to the source frame.
+        """
+        usable = (np.abs(boxes) < _FAR_PX).all(axis=1) & (scores <= _MOST_SCORE)
+        usable &= (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+        if self.labels.kept:
+            usable &= self.labels.wanted(class_ids)
+        if not usable.all():
+            boxes, scores, class_ids = boxes[usable], scores[usable], class_ids[usable]
+        if not len(boxes):
+            return ()
+        if self.iou_max is None:
+            order = best_first(boxes, scores, class_ids)[: self.max_boxes]
+        else:
+            order = nms(boxes, scores, class_ids, self.iou_max, self.max_boxes)
+        corners = fit.boxes_to_source(boxes[order]).tolist()
+        rated = np.minimum(scores[order], 1).tolist()
+        name = self.labels.name
+        return tuple(
+            Box(name(class_id), class_id, score, x1, y1, x2, y2)
+            for (x1, y1, x2, y2), score, class_id in zip(corners, rated, class_ids[order].tolist(), strict=True)
+            if x2 > x1 and y2 > y1
+        )
+
+
+def corners_of(centres: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return x1 y1 x2 y2 of (N, 4) boxes given as centre x, centre y, width, height."""
+    half = centres[:, 2:] / 2
+    return np.concatenate((centres[:, :2] - half, centres[:, :2] + half), axis=1)

@@ -1,0 +1,71 @@
+"""FastestDet: one grid, one box for each cell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edged.geometry import Fit
+from edged.results import Found
+from edged.tasks.base import ParserSettings
+from edged.tasks.boxes import MAX_BOXES, MOST_BOXES, BoxPicker
+from edged.tasks.labels import classes_differ, read_labels
+from edged.tasks.options import Options
+from edged.tasks.outputs import misfit, only_output
+from edged.tensor import InputFormat, ModelSpec
+
+
+class FastestDet:
+    """[batch, 5 + classes, rows, columns]: for each cell objectness, four box values, class scores in 0..1.
+
+    x = (tanh(b0) + column) / columns, y alike, w = sigmoid(b2), h = sigmoid(b3), of the whole picture;
+    score = objectness ** 0.6 * best class ** 0.4.
+    """
+
+    input: ClassVar[InputFormat] = InputFormat(fit="stretch", color="bgr")
+
+    def __init__(self, model: ModelSpec, settings: ParserSettings) -> None:
+        options = Options("fastestdet", settings.options)
+        max_boxes = options.whole("max_boxes", MAX_BOXES, 1, MOST_BOXES)
+        options.close()
+        classes = f"{len(settings.labels)} labels" if settings.labels else "classes"
+        needs = f"one output [batch, 5 + {classes}, rows, columns]"
+        output = only_output("fastestdet", model, needs, 4)
+        channels = output.shape[1]
+        if channels is not None and channels < 6:
+            raise misfit("fastestdet", needs, model)
+        if channels is not None and (why := classes_differ(channels - 5, settings)):
+            raise misfit("fastestdet", needs, model, why)
+        labels = read_labels("fastestdet", settings, channels and channels - 5)
+        self._output = output.name
+        self._score_min = settings.score_min
+        self._objectness_min = settings.score_min ** (1 / 0.6)
+        self._picker = BoxPicker(labels, settings.iou_max, max_boxes)
+
+    def parse(self, outputs: Mapping[str, NDArray[np.generic]], index: int, fit: Fit) -> Found:
+        """Return the boxes of image `index`."""
+        grid = outputs[self._output][index]
+        _, rows, columns = grid.shape
+        cells = grid.reshape(len(grid), -1)
+        with np.errstate(all="ignore"):
+            # no class score is above 1, so objectness alone already rules most cells out
+            chosen = np.flatnonzero(cells[0] >= self._objectness_min)
+            if not chosen.size:
+                return Found()
+            few = cells[:, chosen].astype(np.float32)
+            scores = few[0] ** np.float32(0.6) * few[5:].max(axis=0) ** np.float32(0.4)
+            enough = (scores >= self._score_min) & np.isfinite(few[:5]).all(axis=0)
+            if not enough.all():
+                chosen, few, scores = chosen[enough], few[:, enough], scores[enough]
+            if not chosen.size:
+                return Found()
+            row, column = np.divmod(chosen, columns)
+            x, y = np.tanh(few[1:3])
+            half_width, half_height = 0.25 + 0.25 * np.tanh(few[3:5] / 2)
+            x, y = (x + column) * (fit.width / columns), (y + row) * (fit.height / rows)
+            half_width, half_height = half_width * fit.width, half_height * fit.height
+            corners = np.array((x - half_width, y - half_height, x + half_width, y + half_height), np.float32).T
+            return Found(self._picker.pick(corners, scores, few[5:].argmax(axis=0), fit))
