@@ -58,13 +58,18 @@ class _Assembly:
         missing: list[str] = []
         for backend in task.engine.backend:
             try:
+                ENGINES.check(backend)
+            except ConfigError as exc:
+                self.faults.append(self.config.fault("task", name, "engine.backend", str(exc)))
+                return
+        for backend in task.engine.backend:
+            try:
                 key, loaded = self._engine(backend, request)
             except BackendUnavailable as exc:
                 missing.append(str(exc))
                 continue
             except ConfigError as exc:
-                place = "model.onnx" if backend in ENGINES.names() else "engine.backend"
-                self.faults.append(self.config.fault("task", name, place, str(exc)))
+                self.faults.append(self.config.fault("task", name, "model.onnx", str(exc)))
                 return
             self._bind(name, task, key, loaded, parser_class)
             why = f" ({'; '.join(missing)})" if missing else ""
@@ -115,6 +120,12 @@ def assemble(config: Config) -> Assembled:
         ConfigError: models, parsers or labels that do not fit each other, all of them, by file and line.
     """
     assembly = _Assembly(config)
+    for name, camera in config.cameras.items():
+        for backend in camera.backend:
+            try:
+                SOURCES.check(backend)
+            except ConfigError as exc:
+                assembly.faults.append(config.fault("camera", name, "backend", str(exc)))
     for name, task in config.tasks.items():
         assembly.add(name, task)
     if assembly.faults:
@@ -140,16 +151,14 @@ def source_opener(camera: str, config: CameraConfig, secrets: Secrets) -> tuple[
     The camera's own order is tried, else its scheme's; the first one whose library is there is taken. Where none is,
     opening says why, each time: the library may be installed while the daemon runs.
     """
-    order = config.backend or ORDER.get(config.source.scheme, ())
+    order = config.backend or ORDER[config.source.scheme]
     opening = _opening(camera, config, secrets)
     missing: list[str] = []
     for backend in order:
         try:
             return backend, partial(_open, SOURCES.load(backend), opening, secrets)
-        except (BackendUnavailable, ConfigError) as exc:
+        except BackendUnavailable as exc:
             missing.append(str(exc))
-    if not order:
-        missing.append(f"this version has no camera back end for {config.source.scheme!r} sources")
     return "none", partial(_unavailable, "; ".join(missing))
 
 

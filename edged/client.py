@@ -147,6 +147,11 @@ class Subscriber:
         topic, body = self._socket.recv_multipart()
         return topic.decode(), unpack(body)
 
+    @property
+    def socket(self) -> zmq.Socket[bytes]:
+        """The SUB socket itself, for a poller or to take messages undecoded."""
+        return self._socket
+
     def close(self) -> None:
         """Disconnect. Twice is harmless."""
         self._socket.close(linger=0)

@@ -89,6 +89,7 @@ class Daemon:
             "task.deactivate": self._deactivate,
             "camera.list": self._camera_list,
         }
+        self._workers: list[EngineWorker] = []
         self._pool = self._start_workers(secrets)
 
     def run(self) -> int:
@@ -195,7 +196,9 @@ class Daemon:
             self._control.refuse(request, "refused", str(exc))
 
     def _status(self, _: Mapping[str, Any]) -> dict[str, Any]:
-        return self._book.status(self._plan, self._pool.reports(), self._dispatcher, self._publisher)
+        return self._book.status(
+            self._plan, self._pool.reports(), self._workers, self._dispatcher, self._publisher
+        )
 
     def _task_list(self, _: Mapping[str, Any]) -> dict[str, Any]:
         return {"tasks": self._status({})["tasks"]}
@@ -258,7 +261,9 @@ class Daemon:
         for number in range(workers):
             name = f"engine:{number}"
             engines = self._assembled.engines
-            start(EngineWorker(name, self._dispatcher, engines, parsers, self._publisher.post), ENGINE)
+            worker = EngineWorker(name, self._dispatcher, engines, parsers, self._publisher.post)
+            self._workers.append(worker)
+            start(worker, ENGINE)
         cameras = {}
         for name, camera in self._config.cameras.items():
             backend, opener = source_opener(name, camera, secrets)

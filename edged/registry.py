@@ -16,9 +16,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Spec:
-    """One row of a table: `target` is `package.module:Class`, `needs` what a person must install for it."""
+    """One row of a table: `target` is `package.module:Class`, `needs` what a person must install for it.
 
-    target: str
+    A row without a target is known, so that configurations may name it, and is not in this version.
+    """
+
+    target: str | None
     needs: str
 
 
@@ -49,14 +52,20 @@ class Registry(Generic[T]):
         """
         if name in self._specs:
             spec = self._specs[name]
+            if spec.target is None:
+                raise BackendUnavailable(f"{self.kind} {name!r} needs {spec.needs}")
             return self._import(name, spec.target, spec.needs)
-        plugins = self._plugins()
-        if name in plugins:
-            package = plugins[name].dist
-            return self._import(name, plugins[name].value, f"the plug-in {package.name if package else name!r}")
-        near = difflib.get_close_matches(name, self.names(), n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(self.names())}"
-        raise ConfigError(f"unknown {self.kind} {name!r}; {hint}")
+        self.check(name)
+        plugin = self._plugins()[name]
+        package = plugin.dist.name if plugin.dist else name
+        return self._import(name, plugin.value, f"the plug-in {package!r}")
+
+    def check(self, name: str) -> None:
+        """Raise `ConfigError` for an unknown name, without importing anything."""
+        if name not in self.names():
+            near = difflib.get_close_matches(name, self.names(), n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(self.names())}"
+            raise ConfigError(f"unknown {self.kind} {name!r}; {hint}")
 
     def _plugins(self) -> dict[str, EntryPoint]:
         return {point.name: point for point in entry_points(group=self._group)} if self._group else {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from edged import __version__
 from edged.assembly import Assembled
 from edged.camera.worker import CameraReport
 from edged.config import Config
+from edged.engines.worker import EngineWorker
 from edged.plan import Plan, TaskState
 from edged.publish.publisher import Publisher
 from edged.scheduler.dispatch import Dispatcher, TaskCounts
@@ -37,7 +38,12 @@ class StatusBook:
         self._cpu_cores = 0.0
 
     def status(
-        self, plan: Plan, reports: Mapping[str, CameraReport], dispatcher: Dispatcher, publisher: Publisher
+        self,
+        plan: Plan,
+        reports: Mapping[str, CameraReport],
+        workers: Sequence[EngineWorker],
+        dispatcher: Dispatcher,
+        publisher: Publisher,
     ) -> dict[str, Any]:
         """Return the whole state; `tasks` and `cameras` have the keys of `task list` and `camera list`, and more."""
         counts, sent = dispatcher.counts(), publisher.sent()
@@ -48,11 +54,24 @@ class StatusBook:
             "pid": os.getpid(),
             "uptime_s": round(time.monotonic() - self._start_s, 1),
             "cpu_cores": round(self._cpu_cores, 3),
+            "cpu_s": self._cpu(reports, workers),
             "rss_mb": _rss_mb(),
             "tasks": [self._task(name, plan, counts, sent) for name in self._config.tasks],
             "cameras": [self._camera(name, plan, report) for name, report in reports.items()],
             "engines": self._engines(),
         }
+
+    def _cpu(self, reports: Mapping[str, CameraReport], workers: Sequence[EngineWorker]) -> dict[str, float]:
+        """CPU seconds since the start: of each stage, and of the whole process."""
+        spent = [worker.cpu() for worker in workers]
+        stages = {
+            "decode": sum(report.cpu_s for report in reports.values()),
+            "convert": sum(one.convert for one in spent),
+            "infer": sum(one.infer for one in spent),
+            "parse": sum(one.parse for one in spent),
+            "total": time.process_time(),
+        }
+        return {stage: round(seconds, 4) for stage, seconds in stages.items()}
 
     def _measure(self, served: dict[tuple[str, str], int]) -> None:
         now_s, cpu_s = time.monotonic(), time.process_time()

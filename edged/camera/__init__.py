@@ -11,6 +11,9 @@ SOURCES: Registry[CameraSource] = Registry(
     "camera backend",
     {
         "pyav": Spec("edged.camera.pyav:PyAvSource", "the PyAV wheel (av)"),
+        "jetson_utils": Spec(None, "the Jetson cameras, which this version of edged does not have yet"),
+        "gstreamer": Spec(None, "the Jetson cameras, which this version of edged does not have yet"),
+        "shm": Spec(None, "the shared-memory ring, which this version of edged does not have yet"),
         "scene": Spec("edged.camera.scene.source:SceneSource", "opencv-python-headless"),
     },
 )
@@ -25,6 +28,8 @@ ORDER: Mapping[str, tuple[str, ...]] = {
     "udp": ("pyav",),
     "srt": ("pyav",),
     "v4l2": ("pyav",),
+    "csi": ("jetson_utils", "gstreamer"),
+    "shm": ("shm",),
     "scene": ("scene",),
 }
 """Which back ends serve a source's scheme, best first, when its camera names none."""

@@ -24,13 +24,15 @@ class FrameCounter:
     """Gives each frame of a camera its number. Lives as long as the camera; used by its worker's thread only.
 
     A packet takes a place when it enters the decoder; the picture that comes out gets the number of its rank in
-    presentation order. Packets that are skipped, or that never come out, use their numbers up.
+    presentation order, and the capture time of that rank: packets of a stream with B-frames come in another order than
+    their pictures, but time never runs back. Packets that are skipped, or that never come out, use their numbers up.
     """
 
     def __init__(self) -> None:
         self._next_id = 0
         self._decoded = self._undecoded = self._damaged = 0
-        self._pending: list[tuple[float, int, Capture]] = []
+        self._pending: list[tuple[float, int]] = []
+        self._captures: list[Capture] = []  # of the pending packets, oldest first
         self._packets = 0
 
     @property
@@ -43,7 +45,8 @@ class FrameCounter:
         """A packet goes into the decoder. Without `pts` it is taken to be in presentation order."""
         self._packets += 1
         key = float(pts) if pts is not None else (self._pending[-1][0] if self._pending else 0.0)
-        insort(self._pending, (key, self._packets, capture))
+        insort(self._pending, (key, self._packets))
+        insort(self._captures, capture, key=lambda one: one.mono_ns)
         if len(self._pending) > REORDER_MAX:
             self._lose(1)
 
@@ -54,8 +57,8 @@ class FrameCounter:
         place = bisect_left(self._pending, (float(pts), 0)) if pts is not None else 0
         if place < len(self._pending) and pts is not None and self._pending[place][0] == pts:
             self._lose(place)
-        _, _, capture = self._pending.pop(0)
-        number = self._next_id
+        self._pending.pop(0)
+        number, capture = self._next_id, self._captures.pop(0)
         self._next_id += 1
         self._decoded += 1
         return number, capture
@@ -70,12 +73,13 @@ class FrameCounter:
         self._next_id += len(self._pending)
         self._undecoded += len(self._pending)
         self._pending.clear()
+        self._captures.clear()
 
     def end(self) -> None:
         """The stream ended or broke: what has not come out never will."""
         self._lose(len(self._pending))
 
     def _lose(self, count: int) -> None:
-        del self._pending[:count]
+        del self._pending[:count], self._captures[:count]
         self._next_id += count
         self._damaged += count

@@ -46,7 +46,10 @@ class Traits:
 
 @dataclass(frozen=True)
 class CameraReport:
-    """What a camera's stream is at this moment. `age_ms` is the age of its newest frame, None before the first."""
+    """What a camera's stream is at this moment.
+
+    `age_ms` is the age of its newest frame, None before the first; `cpu_s` is what decoding has cost so far.
+    """
 
     camera: str
     mode: Mode
@@ -60,6 +63,7 @@ class CameraReport:
     size: tuple[int, int] | None
     opens: int
     counts: FrameCounts
+    cpu_s: float
 
 
 class CameraWorker:
@@ -79,6 +83,7 @@ class CameraWorker:
         self._stream = ""
         self._opens = 0
         self._last_grab_ns = 0
+        self._cpu_ns = 0
         self._newest_size: tuple[int, int] | None = None
         self._newest_ns = 0
         self._arrivals: deque[int] = deque(maxlen=RATE_WINDOW)
@@ -111,7 +116,7 @@ class CameraWorker:
         age_ms = (now_ns - self._newest_ns) / 1e6 if self._newest_ns else None
         return CameraReport(
             self._traits.camera, self._mode, state, reason, since_ns, self._rate_hz(now_ns), age_ms, self._backend,
-            self._stream, self._newest_size, self._opens, self._counter.counts,
+            self._stream, self._newest_size, self._opens, self._counter.counts, self._cpu_ns / 1e9,
         )  # fmt: skip
 
     def run(self, stop: threading.Event, beat: Callable[[], None]) -> None:
@@ -155,6 +160,7 @@ class CameraWorker:
                 self._enter(CameraState.RUNNING, "the reader waits: no task needs it")
                 self._wait(IDLE_BEAT_S, lambda: self._mode is Mode.HOT)
                 continue
+            cpu_ns = time.thread_time_ns()
             try:
                 grab = source.grab()
             except CameraEnded:
@@ -164,6 +170,7 @@ class CameraWorker:
                     raise
                 source.rewind()
                 continue
+            self._cpu_ns += time.thread_time_ns() - cpu_ns
             capture = self._captured(grab, clock)
             if capture is None:
                 return
@@ -182,8 +189,10 @@ class CameraWorker:
                 self._counter.skip()
                 continue
             self._counter.packet(grab.pts, capture)
-            begin_ns = time.monotonic_ns()
-            self._deliver(source.decode(grab), begin_ns)
+            begin_ns, cpu_ns = time.monotonic_ns(), time.thread_time_ns()
+            pictures = source.decode(grab)
+            self._cpu_ns += time.thread_time_ns() - cpu_ns
+            self._deliver(pictures, begin_ns)
 
     def _captured(self, grab: Grab, clock: _MediaClock) -> Capture | None:
         """Wait until a recorded packet is due and return its capture time; None when a stop cut the wait."""

@@ -44,6 +44,15 @@ class LoadedEngine:
     model: str
 
 
+@dataclass(frozen=True)
+class StageCpu:
+    """CPU seconds of one worker's thread in each of its stages."""
+
+    convert: float
+    infer: float
+    parse: float
+
+
 class EngineWorker:
     """One of the threads that serve the engines of one device.
 
@@ -65,6 +74,12 @@ class EngineWorker:
     ) -> None:
         self.name = name
         self._dispatch, self._engines, self._parsers, self._emit = dispatch, engines, parsers, emit
+        self._cpu_ns = [0, 0, 0]
+
+    def cpu(self) -> StageCpu:
+        """Return the CPU seconds spent in each stage so far. Any thread may ask."""
+        convert, infer, parse = self._cpu_ns
+        return StageCpu(convert / 1e9, infer / 1e9, parse / 1e9)
 
     def run(self, stop: threading.Event, beat: Callable[[], None]) -> None:
         """Serve batches until `stop` is set."""
@@ -82,16 +97,18 @@ class EngineWorker:
         slot = loaded.engine.reserve(SLOT_S)
         if slot is None:
             raise TimeoutError(f"{loaded.model}: no slot came free in {SLOT_S:g} s")
-        begin_ns = time.monotonic_ns()
+        begin_ns, cpu_ns = time.monotonic_ns(), time.thread_time_ns()
         fits = []
         for index, job in enumerate(batch.jobs):
             fits.append(slot.fill(index, job.frame))
             job.frame.release()
         filled_ns = time.monotonic_ns()
+        cpu_ns = self._spent(0, cpu_ns)
         try:
             slot.submit(len(batch.jobs))
             outputs = slot.complete()
             inferred_ns = time.monotonic_ns()
+            self._spent(1, cpu_ns)
             batch_size = slot.capacity if loaded.engine.fixed_batch else len(batch.jobs)
             use = EngineUse(
                 loaded.model, loaded.engine.backend, loaded.engine.device, loaded.engine.precision, batch_size
@@ -101,6 +118,11 @@ class EngineWorker:
                 self._finish(job, outputs, index, fits[index], use, times)
         finally:
             slot.release()
+
+    def _spent(self, stage: int, since_ns: int) -> int:
+        now_ns = time.thread_time_ns()
+        self._cpu_ns[stage] += now_ns - since_ns
+        return now_ns
 
     def _finish(
         self, job: Job, outputs: Mapping[str, Any], index: int, fit: Fit, use: EngineUse, times: _Times
@@ -112,13 +134,14 @@ class EngineWorker:
         for task in job.tasks:
             parse = self._parsers[task]
             if parse not in found:
-                begin_ns = time.monotonic_ns()
+                begin_ns, cpu_ns = time.monotonic_ns(), time.thread_time_ns()
                 try:
                     found[parse] = parse(outputs, index, fit)
                 except Exception:  # a user's parser is foreign code: its bug costs its own results only
                     log.exception("task %s: its parser failed on %r", task, job.frame)
                     failed.append(task)
                     continue
+                self._spent(2, cpu_ns)
                 latency = times.latency(job, begin_ns, time.monotonic_ns())
             results.append(_result(task, job, latency, use, found[parse]))
         self._dispatch.done(job, tuple(failed))

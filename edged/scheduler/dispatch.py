@@ -76,7 +76,7 @@ class Dispatcher:
         self._limits = dict(limits)
         self._lock = threading.Lock()
         self._jobs = threading.Condition(self._lock)
-        self._room = threading.Condition(self._lock)
+        self._rooms: dict[tuple[str, str], threading.Condition] = {}  # one each: a place concerns one camera
         self._routes: Mapping[str, tuple[Route, ...]] = {}
         self._waiting: dict[tuple[str, str], Job] = {}
         self._gates: dict[tuple[str, str], _Gate] = {}
@@ -96,8 +96,7 @@ class Dispatcher:
                 if kept:
                     self._waiting[place] = replace(job, tasks=kept)
                 else:
-                    dropped.append(self._waiting.pop(place).frame)
-            self._room.notify_all()
+                    dropped.append(self._vacate(place).frame)
         for frame in dropped:
             frame.release()
 
@@ -108,8 +107,10 @@ class Dispatcher:
         with self._lock:
             for engine, routes in self._due(frame.camera, at_ns).items():
                 place = (engine, frame.camera)
-                while wait and place in self._waiting and not self._closed:
-                    self._room.wait(1.0)
+                while wait and place in self._waiting:
+                    self._rooms.setdefault(place, threading.Condition(self._lock)).wait()
+                if self._closed:
+                    break
                 tasks = [route.task for route in routes]
                 waiting = self._waiting.get(place)
                 if waiting is not None:
@@ -133,10 +134,8 @@ class Dispatcher:
             for place, job in list(self._waiting.items()):
                 if job.deadline_ns is not None and now_ns > job.deadline_ns:
                     self._count(job, "late", job.tasks)
-                    late.append(self._waiting.pop(place).frame)
+                    late.append(self._vacate(place).frame)
             batch = self._urgent() if self._waiting else None
-            if batch is not None or late:
-                self._room.notify_all()
         for frame in late:
             frame.release()
         return batch
@@ -160,10 +159,8 @@ class Dispatcher:
         """Let every waiting camera go; what waits is dropped."""
         with self._lock:
             self._closed = True
-            dropped = list(self._waiting.values())
-            self._waiting.clear()
+            dropped = [self._vacate(place) for place in list(self._waiting)]
             self._jobs.notify_all()
-            self._room.notify_all()
         for job in dropped:
             job.frame.release()
 
@@ -189,8 +186,15 @@ class Dispatcher:
         share = -(-len(same) // limits.workers)  # leave the other workers their part
         jobs = tuple(same[: min(share, limits.max_batch)])
         for job in jobs:
-            del self._waiting[job.engine, job.frame.camera]
+            self._vacate((job.engine, job.frame.camera))
         return Batch(first.engine, jobs)
+
+    def _vacate(self, place: tuple[str, str]) -> Job:
+        """Take a job out of its place, and let a camera in that waits for it."""
+        room = self._rooms.get(place)
+        if room is not None:
+            room.notify()
+        return self._waiting.pop(place)
 
     def _of(self, task: str, camera: str) -> TaskCounts:
         return self._counts.setdefault((task, camera), TaskCounts())

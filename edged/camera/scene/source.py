@@ -8,7 +8,6 @@ from urllib.parse import parse_qs
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from edged.camera.base import Decoded, Grab, Opening
 from edged.camera.scene import CAMERAS, HEIGHT_PX, LOOP_S, WIDTH_PX, Scene
@@ -56,7 +55,7 @@ class SceneSource:
     def decode(self, grab: Grab) -> Sequence[Decoded]:
         """Draw the picture."""
         rgb = self._scene.view(self._camera, grab.data / self._rate_hz % LOOP_S).image
-        i420: NDArray[np.uint8] = cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420)
+        i420 = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420), np.uint8)
         quarter = HEIGHT_PX // 4
         half = (HEIGHT_PX // 2, WIDTH_PX // 2)
         luma, u, v = np.split(i420, (HEIGHT_PX, HEIGHT_PX + quarter))

@@ -1,0 +1,1 @@
+"""Measures this machine: edged beside its own ceilings, in one run, as tables."""
