@@ -15,12 +15,13 @@ from typing import Any
 from edged.assembly import assemble, source_opener
 from edged.camera.pool import CameraPool
 from edged.camera.worker import CameraReport, CameraWorker, Traits
-from edged.config import Config, Secrets
+from edged.config import Config, ControlConfig, PublishConfig, Secrets
 from edged.control.server import ControlServer, Request
 from edged.engines.worker import EngineWorker
 from edged.errors import EdgedError, WorkerFailed
 from edged.notify import notify
 from edged.plan import Mode, Plan
+from edged.publish.curve import Guarded
 from edged.publish.publisher import Publisher
 from edged.publish.wire import STATUS_TOPIC, VERSION, task_topic
 from edged.rundir import RuntimeLock, check_ipc_path, control_endpoint, publish_endpoint, runtime_directory
@@ -76,9 +77,9 @@ class Daemon:
             self._report_choices()
             self._activation = Activation(config.tasks)
             self._dispatcher = self._make_dispatcher()
-            self._publisher = self._make_publisher(lock)
+            self._publisher = self._make_publisher(lock, secrets)
             undo.callback(self._publisher.close)
-            self._control = self._make_control(lock)
+            self._control = self._make_control(lock, secrets)
             undo.pop_all()
         self._lock = lock
         self._book = StatusBook(self.boot, config, self._assembled)
@@ -97,6 +98,7 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda number, _: self.stop(signal.Signals(number).name))
         signal.signal(signal.SIGHUP, lambda *_: log.warning("reload is not available in this version; restart"))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
         try:
             self._loop()
         finally:
@@ -196,9 +198,7 @@ class Daemon:
             self._control.refuse(request, "refused", str(exc))
 
     def _status(self, _: Mapping[str, Any]) -> dict[str, Any]:
-        return self._book.status(
-            self._plan, self._pool.reports(), self._workers, self._dispatcher, self._publisher
-        )
+        return self._book.status(self._plan, self._pool.reports(), self._workers, self._dispatcher, self._publisher)
 
     def _task_list(self, _: Mapping[str, Any]) -> dict[str, Any]:
         return {"tasks": self._status({})["tasks"]}
@@ -239,17 +239,15 @@ class Daemon:
             }
         )
 
-    def _make_publisher(self, lock: RuntimeLock) -> Publisher:
-        endpoints = [publish_endpoint(lock.directory), *self._config.edged.publish.endpoints]
-        for endpoint in endpoints:
-            check_ipc_path(endpoint)
-        return Publisher(endpoints, self.boot, listeners=lambda tasks: self._inbox.put(Listened(tasks)))
+    def _make_publisher(self, lock: RuntimeLock, secrets: Secrets) -> Publisher:
+        plain, guarded = _doors(publish_endpoint(lock.directory), self._config.edged.publish, secrets)
+        queue = self._config.edged.limits.send_queue
+        return Publisher(plain, self.boot, lambda tasks: self._inbox.put(Listened(tasks)), guarded, queue)
 
-    def _make_control(self, lock: RuntimeLock) -> ControlServer:
-        endpoints = [control_endpoint(lock.directory), *self._config.edged.control.endpoints]
-        for endpoint in endpoints:
-            check_ipc_path(endpoint)
-        return ControlServer(endpoints, COMMANDS, self._submit)
+    def _make_control(self, lock: RuntimeLock, secrets: Secrets) -> ControlServer:
+        plain, guarded = _doors(control_endpoint(lock.directory), self._config.edged.control, secrets)
+        request_max_bytes = self._config.edged.limits.request_kb * 1024
+        return ControlServer(plain, COMMANDS, self._submit, guarded, request_max_bytes)
 
     def _start_workers(self, secrets: Secrets) -> CameraPool:
         """Start consumers before producers."""
@@ -296,6 +294,16 @@ class Daemon:
             had = self._plan.cameras.get(camera)
             if had is None or had.mode is not wanted.mode:
                 log.info("camera %s: %s: %s", camera, wanted.mode.value, wanted.reason)
+
+
+def _doors(own: str, config: PublishConfig | ControlConfig, secrets: Secrets) -> tuple[list[str], Guarded | None]:
+    """Return the plain endpoints of one socket, and those behind CURVE where keys are configured."""
+    for endpoint in (own, *config.endpoints):
+        check_ipc_path(endpoint)
+    if config.curve is None:
+        return [own, *config.endpoints], None
+    key = secrets.expand(config.curve.server_secret)
+    return [own], Guarded(config.endpoints, key, config.curve.allowed_clients)
 
 
 def _steady(report: CameraReport) -> str:

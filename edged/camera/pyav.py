@@ -35,8 +35,9 @@ class PyAvSource:
     def __init__(self, opening: Opening) -> None:
         self._opening = opening
         self._reformatter = VideoReformatter()
-        self._offset_s = 0.0
-        self._last_due_s = 0.0
+        self._offset_s = self._last_due_s = 0.0
+        self._origin: int | None = None  # time stamp of the first packet since the file began
+        self._packets_read = 0
         try:
             self._container: Any = self._open()
         except (av.error.FFmpegError, OSError, ValueError) as exc:
@@ -100,8 +101,17 @@ class PyAvSource:
         except (av.error.FFmpegError, OSError) as exc:
             raise self._translated("cannot read", exc) from exc
         if packet is None or packet.size == 0:
-            raise CameraEnded(f"end of {self._name}")
+            raise self._ended()
+        self._packets_read += 1
         return Grab(packet, packet.pts, bool(packet.is_keyframe), self._due_s(packet), self._stamp(packet))
+
+    def _ended(self) -> CameraError:
+        """A file ends; a live stream has no end, whatever its server says, and is opened anew."""
+        if not self._packets_read:
+            return CameraError(f"no pictures in {self._name}")
+        if self._opening.scheme != "file":
+            return CameraError(f"{self._name} ended its stream")
+        return CameraEnded(f"end of {self._name}")
 
     def _due_s(self, packet: Any) -> float | None:
         if self._opening.scheme != "file":
@@ -110,7 +120,8 @@ class PyAvSource:
         if at is None:
             self._last_due_s += 1.0 / float(stream.average_rate or 25)
         else:
-            self._last_due_s = self._offset_s + float((at - (stream.start_time or 0)) * stream.time_base)
+            self._origin = at if self._origin is None else self._origin
+            self._last_due_s = self._offset_s + float((at - self._origin) * stream.time_base)
         return self._last_due_s
 
     def _stamp(self, packet: Any) -> Capture | None:
@@ -155,6 +166,7 @@ class PyAvSource:
         except (av.error.FFmpegError, OSError) as exc:
             raise self._translated("cannot rewind", exc) from exc
         self._offset_s = self._last_due_s + 1.0 / rate
+        self._origin, self._packets_read = None, 0
         self._packets = self._demux()
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 from typing import Any
 
 
@@ -13,7 +14,18 @@ def add(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Read the configuration, then work until SIGTERM or SIGINT."""
+    """Read the configuration, then work until SIGTERM or SIGINT.
+
+    A signal that comes before the daemon can take it waits, so that nothing is ever left behind half-made.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
+    try:
+        return _run(args)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _run(args: argparse.Namespace) -> int:
     from edged.config import Secrets, config_error, load_config
     from edged.log import start_logging
 

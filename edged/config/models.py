@@ -99,7 +99,7 @@ class SchedulerConfig(Strict):
         default="parked", description="what a camera falls to when no task needs it"
     )
     linger_s: Annotated[float, real(0, 3600)] = Field(
-        default=5.0, description="seconds a camera stays hot after the last task stopped needing it"
+        default=5.0, description="seconds an unneeded camera stays in that mode before it falls lower; not evaluated yet"
     )
     signal_timeout_s: Annotated[float, real(0.05, 3600)] = Field(
         default=1.0, description="seconds after which a vehicle signal that was not renewed is unknown"
@@ -196,10 +196,10 @@ class CameraConfig(Strict):
         default="tcp", description="how RTSP media travels; for rtsp and rtsps"
     )
     open_timeout_s: Annotated[float, real(0.1, 300)] = Field(
-        default=10.0, description="seconds an attempt to open the camera may take"
+        default=5.0, description="seconds an attempt to open the camera may take"
     )
     stall_timeout_s: Annotated[float, real(0.1, 300)] = Field(
-        default=5.0, description="seconds without a frame after which the camera counts as stalled"
+        default=1.0, description="seconds without a frame after which the camera counts as stalled"
     )
 
     @field_validator("loop", "pace")

@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import zmq
+from zmq.auth.thread import ThreadAuthenticator
 
-from edged.errors import BackendUnavailable
+from edged.errors import BackendUnavailable, ConfigError
+from edged.publish.curve import Guarded, start_guard
 from edged.publish.publisher import bind
 from edged.publish.wire import VERSION, pack, unpack
 
@@ -26,10 +28,18 @@ IDLE_MS = 1000
 
 
 @dataclass(frozen=True)
-class Request:
-    """One well-formed request. `reply_to` is the client's address."""
+class Address:
+    """Where an answer goes: the socket, by its number, and the client's routing frames."""
 
-    reply_to: tuple[bytes, ...]
+    door: int
+    frames: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One well-formed request."""
+
+    reply_to: Address
     id: Any
     command: str
     args: Mapping[str, Any] = field(default_factory=dict)
@@ -42,7 +52,8 @@ class ControlServer:
         endpoints: ZeroMQ endpoints to bind.
         commands: names of the commands there are.
         submit: takes a request; returns False when the daemon is too busy for one more.
-        prepare: sets socket options before binding (CURVE keys).
+        guarded: endpoints behind CURVE, on a socket of their own: the ones above stay plain.
+        request_max_bytes: a larger message ends its sender's connection.
     """
 
     name = "control"
@@ -52,24 +63,34 @@ class ControlServer:
         endpoints: Sequence[str],
         commands: Collection[str],
         submit: Callable[[Request], bool],
-        prepare: Callable[[zmq.Socket[bytes]], None] = lambda _: None,
+        guarded: Guarded | None = None,
+        request_max_bytes: int = REQUEST_MAX_BYTES,
     ) -> None:
         self._commands, self._submit = frozenset(commands), submit
-        self._replies: deque[tuple[tuple[bytes, ...], bytes]] = deque()
+        self._replies: deque[tuple[Address, bytes]] = deque()
         self._wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._context = zmq.Context()
-        self._socket: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
-        self._socket.setsockopt(zmq.LINGER, 200)
-        self._socket.setsockopt(zmq.MAXMSGSIZE, REQUEST_MAX_BYTES)
-        self._socket.setsockopt(zmq.HEARTBEAT_IVL, 1000)
-        self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 3000)
-        prepare(self._socket)
+        self._guard: ThreadAuthenticator | None = None
+        self._sockets: list[zmq.Socket[bytes]] = []
         try:
-            for endpoint in endpoints:
-                bind(self._socket, endpoint)
-        except BackendUnavailable:
+            self._open(endpoints, request_max_bytes)
+            if guarded is not None:
+                self._open(guarded.endpoints, request_max_bytes, guarded)
+        except (BackendUnavailable, ConfigError):
             self.close()
             raise
+
+    def _open(self, endpoints: Sequence[str], request_max_bytes: int, guarded: Guarded | None = None) -> None:
+        socket: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
+        self._sockets.append(socket)
+        socket.setsockopt(zmq.LINGER, 200)
+        socket.setsockopt(zmq.MAXMSGSIZE, request_max_bytes)
+        socket.setsockopt(zmq.HEARTBEAT_IVL, 1000)
+        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 3000)
+        if guarded is not None:
+            self._guard = start_guard(socket, guarded)
+        for endpoint in endpoints:
+            bind(socket, endpoint)
 
     def reply(self, request: Request, result: Any) -> None:
         """Answer a request."""
@@ -86,32 +107,42 @@ class ControlServer:
     def run(self, stop: threading.Event, beat: Callable[[], None]) -> None:
         """Serve until `stop` is set, then send what is left, and close the socket."""
         poller = zmq.Poller()
-        poller.register(self._socket, zmq.POLLIN)
+        for socket in self._sockets:
+            poller.register(socket, zmq.POLLIN)
         poller.register(self._wakeup, zmq.POLLIN)
         while not stop.is_set():
             beat()
             events = dict(poller.poll(IDLE_MS))
             if self._wakeup in events:
                 os.eventfd_read(self._wakeup)
-            looked_at = 0
-            while looked_at < BURST and self._socket.poll(0, zmq.POLLIN):
-                self._take(self._socket.recv_multipart())
-                looked_at += 1
+            busy = [self._look(door) for door, socket in enumerate(self._sockets) if socket in events]
             self._send()
-            if looked_at == BURST:
+            if any(busy):
                 stop.wait(PAUSE_S)
         self._send()
         self.close()
 
     def close(self) -> None:
         """Close the socket. After `run`, or instead of it."""
-        self._socket.close()
+        for socket in self._sockets:
+            socket.close()
+        if self._guard is not None:
+            self._guard.stop()
         self._context.term()
 
-    def _take(self, frames: list[bytes]) -> None:
+    def _look(self, door: int) -> bool:
+        """Take up to a burst of messages from one socket. Return whether there may be more."""
+        socket = self._sockets[door]
+        for _ in range(BURST):
+            if not socket.poll(0, zmq.POLLIN):
+                return False
+            self._take(door, socket.recv_multipart())
+        return True
+
+    def _take(self, door: int, frames: list[bytes]) -> None:
         """Turn one message into a request; answer what is none."""
         *reply_to, body = frames
-        address = tuple(reply_to)
+        address = Address(door, tuple(reply_to))
         try:
             message = unpack(body)
         except ValueError as exc:
@@ -126,15 +157,15 @@ class ControlServer:
         if not self._submit(request):
             self.refuse(request, "busy", "too many requests are waiting; try again")
 
-    def _answer(self, reply_to: tuple[bytes, ...], message: Mapping[str, Any]) -> None:
+    def _answer(self, reply_to: Address, message: Mapping[str, Any]) -> None:
         self._replies.append((reply_to, pack(message)))
         os.eventfd_write(self._wakeup, 1)
 
     def _send(self) -> None:
         while self._replies:
-            reply_to, body = self._replies.popleft()
+            address, body = self._replies.popleft()
             try:
-                self._socket.send_multipart((*reply_to, body), zmq.NOBLOCK)
+                self._sockets[address.door].send_multipart((*address.frames, body), zmq.NOBLOCK)
             except zmq.ZMQError:  # the client does not read its replies, or is gone: its loss
                 continue
 

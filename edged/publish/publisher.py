@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import zmq
+from zmq.auth.thread import ThreadAuthenticator
 
-from edged.errors import BackendUnavailable
+from edged.errors import BackendUnavailable, ConfigError
+from edged.publish.curve import Guarded, start_guard
 from edged.publish.wire import listened_task, pack, result_message, result_topic
 from edged.results import Result
 
@@ -22,7 +24,8 @@ log = logging.getLogger(__name__)
 QUEUE_PER_CAMERA = 8  # results of one task and camera that may wait for this thread
 SEND_HWM = 1000  # messages that may wait in the library for one slow subscriber
 HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 1000, 3000
-IDLE_S = 1.0
+IDLE_MS = 1000
+RELAXED_MS = 20  # results of lossless cameras may wait this long to be sent together
 RESEND_S = 1.0
 
 
@@ -52,7 +55,8 @@ class Publisher:
     Args:
         endpoints: ZeroMQ endpoints to bind; an ipc endpoint's file gets mode 0660.
         boot: random id of this run.
-        prepare: sets socket options before binding (CURVE keys).
+        guarded: endpoints behind CURVE, on a socket of their own: the ones above stay plain.
+        queue: messages that may wait in the library for one slow subscriber.
         listeners: told the tasks that someone subscribes to, whenever they change; from the publisher's thread.
     """
 
@@ -62,8 +66,9 @@ class Publisher:
         self,
         endpoints: Sequence[str],
         boot: str,
-        prepare: Callable[[zmq.Socket[bytes]], None] = lambda _: None,
         listeners: Callable[[frozenset[str]], None] = lambda _: None,
+        guarded: Guarded | None = None,
+        queue: int = SEND_HWM,
     ) -> None:
         self._boot, self._listeners = boot, listeners
         self._lock = threading.Lock()
@@ -75,25 +80,36 @@ class Publisher:
         self._subscriptions: Counter[bytes] = Counter()
         self._closed = False
         self._wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._awake = False
+        self._relaxed = False
         self._context = zmq.Context()
-        self._socket: zmq.Socket[bytes] = self._context.socket(zmq.XPUB)
+        self._guard: ThreadAuthenticator | None = None
+        self._sockets: list[zmq.Socket[bytes]] = []
+        try:
+            self._open(endpoints, queue)
+            if guarded is not None:
+                self._open(guarded.endpoints, queue, guarded)
+        except (BackendUnavailable, ConfigError):
+            self.close()
+            raise
+
+    def _open(self, endpoints: Sequence[str], queue: int, guarded: Guarded | None = None) -> None:
+        socket: zmq.Socket[bytes] = self._context.socket(zmq.XPUB)
+        self._sockets.append(socket)
         for option, value in (
             (zmq.XPUB_VERBOSER, 1),
-            (zmq.SNDHWM, SEND_HWM),
+            (zmq.SNDHWM, queue),
             (zmq.LINGER, 200),
             (zmq.MAXMSGSIZE, 4096),
             (zmq.HEARTBEAT_IVL, HEARTBEAT_MS),
             (zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS),
             (zmq.HEARTBEAT_TTL, HEARTBEAT_TIMEOUT_MS),
         ):
-            self._socket.setsockopt(option, value)
-        prepare(self._socket)
-        try:
-            for endpoint in endpoints:
-                bind(self._socket, endpoint)
-        except BackendUnavailable:
-            self.close()
-            raise
+            socket.setsockopt(option, value)
+        if guarded is not None:
+            self._guard = start_guard(socket, guarded)
+        for endpoint in endpoints:
+            bind(socket, endpoint)
 
     def post(self, result: Result, wait: bool = False) -> None:
         """Hand over one result. When the queue of its camera is full the oldest goes, unless the caller may `wait`."""
@@ -112,12 +128,15 @@ class Publisher:
             else:
                 self._ready.append(lane)
             lane.sent = Sent(sent.seq + 1, sent.dropped + dropped)
-        os.eventfd_write(self._wakeup, 1)
+            relaxed = wait and self._relaxed and len(self._ready) < QUEUE_PER_CAMERA // 2
+            self._relaxed = wait
+        if not relaxed:
+            self.wake()
 
     def post_state(self, topic: str, message: Mapping[str, Any]) -> None:
         """Send a state now, again each second, and at once to whoever subscribes to it."""
         self._outgoing.append((topic.encode(), pack(message)))
-        os.eventfd_write(self._wakeup, 1)
+        self.wake()
 
     def sent(self) -> dict[tuple[str, str], Sent]:
         """Return what was numbered and dropped so far, by (task, camera)."""
@@ -125,22 +144,29 @@ class Publisher:
             return {key: replace(lane.sent) for key, lane in self._lanes.items()}
 
     def wake(self) -> None:
-        """End the wait in `run`."""
-        os.eventfd_write(self._wakeup, 1)
+        """End the wait in `run`, unless that is under way."""
+        if not self._awake:
+            self._awake = True
+            os.eventfd_write(self._wakeup, 1)
 
     def run(self, stop: threading.Event, beat: Callable[[], None]) -> None:
         """Send until `stop` is set, then what is left, and close the socket."""
         poller = zmq.Poller()
-        poller.register(self._socket, zmq.POLLIN)
+        for socket in self._sockets:
+            poller.register(socket, zmq.POLLIN)
         poller.register(self._wakeup, zmq.POLLIN)
         resend_s = time.monotonic() + RESEND_S
         while not stop.is_set():
             beat()
-            events = dict(poller.poll(int(IDLE_S * 1000)))
+            events = dict(poller.poll(RELAXED_MS if self._relaxed else IDLE_MS))
+            if not events:
+                self._relaxed = False
             if self._wakeup in events:
                 os.eventfd_read(self._wakeup)
-            if self._socket in events:
-                self._hear()
+                self._awake = False  # before looking: what is posted from here on wakes again
+            for socket in self._sockets:
+                if socket in events:
+                    self._hear(socket)
             self._send_results()
             self._send_states()
             if time.monotonic() >= resend_s:
@@ -155,7 +181,10 @@ class Publisher:
         with self._lock:
             self._closed = True
             self._room.notify_all()
-        self._socket.close()
+        for socket in self._sockets:
+            socket.close()
+        if self._guard is not None:
+            self._guard.stop()
         self._context.term()
 
     def _send_results(self) -> None:
@@ -168,19 +197,24 @@ class Publisher:
                 dropped = lane.sent.dropped
                 self._room.notify()
             message = result_message(result, seq, dropped, self._boot, time.time_ns(), time.monotonic_ns())
-            self._socket.send_multipart((lane.topic, pack(message)), copy=True)
+            self._send(lane.topic, pack(message))
 
     def _send_states(self) -> None:
         while self._outgoing:
             topic, body = self._outgoing.popleft()
             self._states[topic] = body
-            self._socket.send_multipart((topic, body))
+            self._send(topic, body)
 
-    def _hear(self) -> None:
+    def _send(self, topic: bytes, body: bytes) -> None:
+        for socket in self._sockets:
+            socket.send(topic, zmq.SNDMORE)
+            socket.send(body)
+
+    def _hear(self, socket: zmq.Socket[bytes]) -> None:
         """Take in subscriptions; a new one gets the last states it asks for at once."""
         before = self._tasks_listened_to()
-        while self._socket.poll(0, zmq.POLLIN):
-            event = self._socket.recv()
+        while socket.poll(0, zmq.POLLIN):
+            event = socket.recv()
             prefix = event[1:]
             if event[:1] == b"\x01":
                 self._subscriptions[prefix] += 1
@@ -199,7 +233,7 @@ class Publisher:
     def _resend(self, prefix: bytes) -> None:
         for topic, body in self._states.items():
             if topic.startswith(prefix):
-                self._socket.send_multipart((topic, body))
+                self._send(topic, body)
 
 
 def bind(socket: zmq.Socket[bytes], endpoint: str) -> None:

@@ -1,13 +1,16 @@
 """From frames to batches: the newest frame of each camera, highest priority and earliest deadline first.
 
-Nothing queues up. Each camera has one place for each engine; a newer frame takes the place of one that no worker
-has taken yet, and every loss is counted for its task and camera, with its cause.
+Nothing queues up. A live camera has one place for each engine; a newer frame takes the place of one that no worker
+has taken yet, and every loss is counted for its task and camera, with its cause. A lossless camera waits instead; it
+has a few places, so that it decodes some frames in a row rather than sleeping after each.
 """
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -16,6 +19,7 @@ from edged.frame import Frame
 from edged.work import Batch, Job
 
 Cause = Literal["rate", "superseded", "late", "stopped", "failed"]
+LOSSLESS_PLACES = 4  # frames of a lossless camera that may wait; it goes on when half of them are taken
 GATE_SLACK = 0.25  # of the wanted interval: a camera's jitter must not halve the rate of a task that wants it all
 
 
@@ -75,10 +79,10 @@ class Dispatcher:
     def __init__(self, limits: Mapping[str, EngineLimits]) -> None:
         self._limits = dict(limits)
         self._lock = threading.Lock()
-        self._jobs = threading.Condition(self._lock)
+        self._tokens: queue.SimpleQueue[None] = queue.SimpleQueue()  # at least one for each waiting job
         self._rooms: dict[tuple[str, str], threading.Condition] = {}  # one each: a place concerns one camera
         self._routes: Mapping[str, tuple[Route, ...]] = {}
-        self._waiting: dict[tuple[str, str], Job] = {}
+        self._waiting: dict[tuple[str, str], deque[Job]] = {}  # never empty; one job unless lossless
         self._gates: dict[tuple[str, str], _Gate] = {}
         self._counts: dict[tuple[str, str], TaskCounts] = {}
         self._closed = False
@@ -90,13 +94,15 @@ class Dispatcher:
             self._routes = dict(routes)
             claims = {(route.task, camera) for camera, claimed in routes.items() for route in claimed}
             self._gates = {claim: gate for claim, gate in self._gates.items() if claim in claims}
-            for place, job in list(self._waiting.items()):
+            for job in [job for jobs in self._waiting.values() for job in jobs]:
                 kept = tuple(task for task in job.tasks if (task, job.frame.camera) in claims)
                 self._count(job, "stopped", tuple(task for task in job.tasks if task not in kept))
-                if kept:
-                    self._waiting[place] = replace(job, tasks=kept)
-                else:
-                    dropped.append(self._vacate(place).frame)
+                if not kept:
+                    self._leave(job)
+                    dropped.append(job.frame)
+                elif kept != job.tasks:
+                    jobs = self._waiting[job.engine, job.frame.camera]
+                    jobs[jobs.index(job)] = replace(job, tasks=kept)
         for frame in dropped:
             frame.release()
 
@@ -107,34 +113,41 @@ class Dispatcher:
         with self._lock:
             for engine, routes in self._due(frame.camera, at_ns).items():
                 place = (engine, frame.camera)
-                while wait and place in self._waiting:
+                while wait and len(self._waiting.get(place, ())) >= LOSSLESS_PLACES:
                     self._rooms.setdefault(place, threading.Condition(self._lock)).wait()
-                if self._closed:
-                    break
-                tasks = [route.task for route in routes]
-                waiting = self._waiting.get(place)
-                if waiting is not None:
-                    self._count(waiting, "superseded", waiting.tasks)
-                    tasks += [task for task in waiting.tasks if task not in tasks]
-                    replaced.append(waiting.frame)
+                claims = self._still_claimed(frame.camera, routes)
+                if not claims:
+                    continue
+                places = self._waiting.setdefault(place, deque())
+                if places and not wait:
+                    older = places.popleft()
+                    self._count(older, "superseded", older.tasks)
+                    claims += self._carried(older, claims)
+                    replaced.append(older.frame)
                 frame.retain()
-                self._waiting[place] = _job(frame, engine, routes, tuple(tasks), wait)
-                self._jobs.notify()
+                places.append(_job(frame, engine, claims, wait))
+                self._tokens.put(None)
         for old in replaced:
             old.release()
         frame.release()
 
     def take(self, timeout_s: float) -> Batch | None:
-        """Return the most urgent batch; None when nothing came in time. The caller owns the frames' leases."""
+        """Return the most urgent batch, or None: nothing came in time, or others took it.
+
+        The caller owns the frames' leases.
+        """
+        try:
+            self._tokens.get(timeout=timeout_s)
+        except queue.Empty:
+            return None
         late: list[Frame] = []
         with self._lock:
-            if not self._waiting:
-                self._jobs.wait(timeout_s)
             now_ns = time.monotonic_ns()
-            for place, job in list(self._waiting.items()):
+            for job in [jobs[0] for jobs in self._waiting.values()]:
                 if job.deadline_ns is not None and now_ns > job.deadline_ns:
                     self._count(job, "late", job.tasks)
-                    late.append(self._vacate(place).frame)
+                    self._leave(job)
+                    late.append(job.frame)
             batch = self._urgent() if self._waiting else None
         for frame in late:
             frame.release()
@@ -159,8 +172,9 @@ class Dispatcher:
         """Let every waiting camera go; what waits is dropped."""
         with self._lock:
             self._closed = True
-            dropped = [self._vacate(place) for place in list(self._waiting)]
-            self._jobs.notify_all()
+            dropped = [job for jobs in self._waiting.values() for job in jobs]
+            for job in dropped:
+                self._leave(job)
         for job in dropped:
             job.frame.release()
 
@@ -179,22 +193,42 @@ class Dispatcher:
                 counts.rate += 1
         return due
 
+    def _still_claimed(self, camera: str, routes: list[Route]) -> list[Route]:
+        """Return the claims that outlasted the wait for a place; count the frame as stopped for the others."""
+        now = () if self._closed else {route.task for route in self._routes.get(camera, ())}
+        for route in routes:
+            if route.task not in now:
+                self._of(route.task, camera).stopped += 1
+        return [route for route in routes if route.task in now]
+
+    def _carried(self, superseded: Job, due: list[Route]) -> list[Route]:
+        """Return claims of tasks that lose a frame to a newer one which their rate passes by: they take it instead."""
+        camera, served = superseded.frame.camera, {route.task for route in due}
+        lost = set(superseded.tasks) - served
+        for task in lost:
+            self._of(task, camera).rate -= 1
+        return [route for route in self._routes.get(camera, ()) if route.task in lost]
+
     def _urgent(self) -> Batch:
-        first = min(self._waiting.values(), key=_urgency)
-        same = sorted((job for job in self._waiting.values() if job.engine == first.engine), key=_urgency)
+        first = min((jobs[0] for jobs in self._waiting.values()), key=_urgency)
+        waiting = (job for jobs in self._waiting.values() for job in jobs if job.engine == first.engine)
+        same = sorted(waiting, key=_urgency)
         limits = self._limits[first.engine]
         share = -(-len(same) // limits.workers)  # leave the other workers their part
         jobs = tuple(same[: min(share, limits.max_batch)])
         for job in jobs:
-            self._vacate((job.engine, job.frame.camera))
+            self._leave(job)
         return Batch(first.engine, jobs)
 
-    def _vacate(self, place: tuple[str, str]) -> Job:
-        """Take a job out of its place, and let a camera in that waits for it."""
-        room = self._rooms.get(place)
-        if room is not None:
-            room.notify()
-        return self._waiting.pop(place)
+    def _leave(self, job: Job) -> None:
+        """Take a job out of its place, and let its camera go on that may wait for it."""
+        place = (job.engine, job.frame.camera)
+        places = self._waiting[place]
+        places.remove(job)
+        if len(places) <= LOSSLESS_PLACES // 2 and place in self._rooms:
+            self._rooms[place].notify()
+        if not places:
+            del self._waiting[place]
 
     def _of(self, task: str, camera: str) -> TaskCounts:
         return self._counts.setdefault((task, camera), TaskCounts())
@@ -205,13 +239,14 @@ class Dispatcher:
             setattr(counts, cause, getattr(counts, cause) + 1)
 
 
-def _job(frame: Frame, engine: str, routes: list[Route], tasks: tuple[str, ...], lossless: bool) -> Job:
+def _job(frame: Frame, engine: str, routes: list[Route], lossless: bool) -> Job:
     """Order an inference. A lossless camera has no deadline and the lowest priority."""
     deadlines = [route.deadline_ms for route in routes if route.deadline_ms is not None]
     deadline_ns = frame.capture.mono_ns + int(max(deadlines) * 1e6) if len(deadlines) == len(routes) else None
     if lossless:
         deadline_ns = None
     priority = -1 if lossless else max(route.priority for route in routes)
+    tasks = tuple(route.task for route in routes)
     return Job(frame, engine, tasks, priority, deadline_ns, time.monotonic_ns(), lossless)
 
 
