@@ -134,6 +134,25 @@ def assemble(config: Config) -> Assembled:
     return Assembled(engines, assembly.task_engine, assembly.parsers, assembly.blocked, assembly.chosen)
 
 
+def not_yet(config: Config) -> list[str]:
+    """Return a `file:line: key: text` for everything that the configuration asks for and this version does not do."""
+    found = []
+    if config.edged.metrics.listen is not None:
+        found.append(config.fault("edged", "", "metrics.listen", "this version serves no metrics yet"))
+    if config.edged.scheduler.unneeded == "warm":
+        found.append(config.fault("edged", "", "scheduler.unneeded", "this version parks instead of keeping warm"))
+    for name, task in config.tasks.items():
+        for rule in ("when", "after"):
+            if getattr(task, rule) is not None:
+                text = f"this version evaluates no rules yet; until then: edged task activate {name}"
+                found.append(config.fault("task", name, rule, text))
+        if task.sync is not None:
+            found.append(config.fault("task", name, "sync", "this version does not group frames in time yet"))
+        if task.unneeded == "warm":
+            found.append(config.fault("task", name, "unneeded", "this version parks instead of keeping warm"))
+    return found
+
+
 def _request(config: Config, task: TaskConfig, parser: type[Parser]) -> EngineRequest:
     return EngineRequest(
         onnx=task.model.onnx,

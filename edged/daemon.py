@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from edged.assembly import assemble, source_opener
+from edged.assembly import assemble, not_yet, source_opener
 from edged.camera.pool import CameraPool
 from edged.camera.worker import CameraReport, CameraWorker, Traits
 from edged.config import Config, ControlConfig, PublishConfig, Secrets
@@ -75,6 +75,8 @@ class Daemon:
             undo.callback(lock.close)
             self._assembled = assemble(config)
             self._report_choices()
+            for line in not_yet(config):
+                log.warning("%s", line)
             self._activation = Activation(config.tasks)
             self._dispatcher = self._make_dispatcher()
             self._publisher = self._make_publisher(lock, secrets)
@@ -161,13 +163,12 @@ class Daemon:
         for task in self._config.tasks.values():
             for camera in task.cameras:
                 wishes[camera].append(task.unneeded or unneeded)
-        order = ("warm", "parked", "cold")  # the readiest mode that one of its tasks asks for
-        return [
+        return [  # a camera is kept as ready as one of its tasks asks for; this version parks instead of keeping warm
             Supply(
                 camera,
                 report.state,
                 _steady(report),
-                Mode(min(wishes[camera] or [unneeded], key=order.index)),
+                Mode.COLD if set(wishes[camera] or [unneeded]) == {"cold"} else Mode.PARKED,
             )
             for camera, report in reports.items()
         ]
@@ -263,9 +264,10 @@ class Daemon:
             self._workers.append(worker)
             start(worker, ENGINE)
         cameras = {}
+        picture_max_px = int(self._config.edged.limits.picture_mpx * 1e6)
         for name, camera in self._config.cameras.items():
             backend, opener = source_opener(name, camera, secrets)
-            traits = Traits(name, camera.loop, camera.pace == "fast", camera.stall_timeout_s)
+            traits = Traits(name, camera.loop, camera.pace == "fast", camera.stall_timeout_s, picture_max_px)
             cameras[name] = CameraWorker(traits, backend, opener, self._dispatcher.offer)
         return CameraPool(self._supervisor, cameras)
 

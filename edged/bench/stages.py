@@ -91,7 +91,7 @@ def _source(load: Load) -> PyAvSource:
 
 
 def _frames(load: Load) -> list[Frame]:
-    source, frames = _source(load), []
+    source, frames = _source(load), list[Frame]()
     try:
         while len(frames) < FRAMES:
             for one in source.decode(source.grab()):

@@ -42,6 +42,7 @@ class Traits:
     loop: bool = False
     fast: bool = False
     stall_timeout_s: float = 1.0
+    picture_max_px: int = 36_000_000
 
 
 @dataclass(frozen=True)
@@ -219,6 +220,9 @@ class CameraWorker:
                 continue
             number, capture = place
             picture = decoded.picture
+            if picture.width * picture.height > self._traits.picture_max_px:
+                limit = self._traits.picture_max_px / 1e6
+                raise CameraError(f"{picture.width}x{picture.height} is more than limits.picture_mpx, {limit:g}")
             frame = Frame(self._traits.camera, number, picture, capture, now_ns - begin_ns, now_ns, decoded.on_release)
             self._newest_size, self._newest_ns = (picture.width, picture.height), now_ns
             self._arrivals.append(now_ns)

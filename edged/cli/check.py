@@ -15,19 +15,20 @@ def add(commands: Any) -> None:
 
 def check(args: argparse.Namespace) -> int:
     """Report every fault by file and line, else what would run."""
-    from edged.assembly import assemble
+    from edged.assembly import assemble, not_yet
     from edged.config import Secrets, config_error, load_config
 
     config = load_config(args.config)
     if missing := config.missing_credentials(Secrets.from_environment(args.config)):
         raise config_error(missing)
     assembled = assemble(config)
+    notes = [*config.notes, *not_yet(config)]
     if args.json:
         from edged.cli.output import print_json
 
-        print_json({"tasks": dict(assembled.chosen), "cameras": list(config.cameras), "notes": list(config.notes)})
+        print_json({"tasks": dict(assembled.chosen), "cameras": list(config.cameras), "notes": notes})
         return 0
-    for note in config.notes:
+    for note in notes:
         print(note)
     for task, chosen in assembled.chosen.items():
         print(f"task {task}: {chosen}")
