@@ -117,7 +117,7 @@ class Daemon:
             self._replan()
             if time.monotonic() >= next_status_s:
                 next_status_s = time.monotonic() + STATUS_S
-                self._publisher.post_state(STATUS_TOPIC, {"v": VERSION, **self._status({})})
+                self._publisher.post_state(STATUS_TOPIC, {"v": VERSION, **self._status({})}, keep=False)
             for lost in self._supervisor.check():
                 log.error("%s: the daemon goes on without it: %s", lost.name, lost.error)
             self._tell_ready()

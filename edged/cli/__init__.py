@@ -11,7 +11,7 @@ from pathlib import Path
 from edged import __version__
 from edged.errors import EdgedError
 
-COMMANDS = ("run", "check", "schema", "status", "task", "camera", "sub", "bench", "demo")
+COMMANDS = ("run", "check", "schema", "status", "task", "camera", "engine", "sub", "bench", "demo")
 CONFIG_DEFAULT = "/etc/edged"
 
 

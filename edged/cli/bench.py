@@ -79,9 +79,9 @@ def _load(args: argparse.Namespace) -> Load:
         if args.task not in config.tasks:
             raise UsageError(f"no task {args.task!r} in {args.config}; there are {', '.join(config.tasks)}")
         return load_of_task(config, args.task)
-    from edged.demo.bundle import bundled_configuration
+    from edged.demo.bundle import demo_config
 
-    return load_of_task(load_config(bundled_configuration()), "pedestrian")
+    return load_of_task(load_config(demo_config()), "pedestrian")
 
 
 def _stage_rows(stages: Stages, throughput: Throughput | None) -> list[tuple[str, str, str, str]]:

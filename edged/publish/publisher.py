@@ -9,6 +9,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import zmq
@@ -18,6 +19,7 @@ from edged.errors import BackendUnavailable, ConfigError
 from edged.publish.curve import Guarded, start_guard
 from edged.publish.wire import listened_task, pack, result_message, result_topic
 from edged.results import Result
+from edged.rundir import somebody_listens
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +77,7 @@ class Publisher:
         self._room = threading.Condition(self._lock)
         self._lanes: dict[tuple[str, str], _Lane] = {}
         self._ready: deque[_Lane] = deque()
-        self._outgoing: deque[tuple[bytes, bytes]] = deque()
+        self._outgoing: deque[tuple[bytes, bytes, bool]] = deque()
         self._states: dict[bytes, bytes] = {}
         self._subscriptions: Counter[bytes] = Counter()
         self._closed = False
@@ -85,6 +87,7 @@ class Publisher:
         self._context = zmq.Context()
         self._guard: ThreadAuthenticator | None = None
         self._sockets: list[zmq.Socket[bytes]] = []
+        self._paths: list[Path] = []
         try:
             self._open(endpoints, queue)
             if guarded is not None:
@@ -109,7 +112,7 @@ class Publisher:
         if guarded is not None:
             self._guard = start_guard(socket, guarded)
         for endpoint in endpoints:
-            bind(socket, endpoint)
+            self._paths += bind(socket, endpoint)
 
     def post(self, result: Result, wait: bool = False) -> None:
         """Hand over one result. When the queue of its camera is full the oldest goes, unless the caller may `wait`."""
@@ -133,9 +136,9 @@ class Publisher:
         if not relaxed:
             self.wake()
 
-    def post_state(self, topic: str, message: Mapping[str, Any]) -> None:
-        """Send a state now, again each second, and at once to whoever subscribes to it."""
-        self._outgoing.append((topic.encode(), pack(message)))
+    def post_state(self, topic: str, message: Mapping[str, Any], keep: bool = True) -> None:
+        """Send a state now; with `keep` again each second, and at once when somebody subscribes to it."""
+        self._outgoing.append((topic.encode(), pack(message), keep))
         self.wake()
 
     def sent(self) -> dict[tuple[str, str], Sent]:
@@ -186,6 +189,8 @@ class Publisher:
         if self._guard is not None:
             self._guard.stop()
         self._context.term()
+        for path in self._paths:
+            path.unlink(missing_ok=True)
 
     def _send_results(self) -> None:
         while True:
@@ -201,8 +206,9 @@ class Publisher:
 
     def _send_states(self) -> None:
         while self._outgoing:
-            topic, body = self._outgoing.popleft()
-            self._states[topic] = body
+            topic, body, keep = self._outgoing.popleft()
+            if keep:
+                self._states[topic] = body
             self._send(topic, body)
 
     def _send(self, topic: bytes, body: bytes) -> None:
@@ -236,12 +242,23 @@ class Publisher:
                 self._send(topic, body)
 
 
-def bind(socket: zmq.Socket[bytes], endpoint: str) -> None:
-    """Bind one endpoint; an ipc file is made for user and group only. Raise `BackendUnavailable` with the reason."""
+def bind(socket: zmq.Socket[bytes], endpoint: str) -> list[Path]:
+    """Bind one endpoint; an ipc file is made for user and group only.
+
+    Returns:
+        The file that was made for it, which ZeroMQ does not remove.
+
+    Raises:
+        BackendUnavailable: it cannot be had, or another program has it.
+    """
+    scheme, _, path = endpoint.partition("://")
+    if scheme == "ipc" and somebody_listens(endpoint):  # ZeroMQ would take it away from that program
+        raise BackendUnavailable(f"cannot bind {endpoint}: another program listens there")
     mask = os.umask(0o117)
     try:
         socket.bind(endpoint)
     except zmq.ZMQError as exc:
-        raise BackendUnavailable(f"cannot bind {endpoint}: {exc.strerror}") from exc
+        raise BackendUnavailable(f"cannot bind {endpoint}: {zmq.strerror(exc.errno or 0)}") from exc
     finally:
         os.umask(mask)
+    return [Path(path)] if scheme == "ipc" else []
