@@ -29,6 +29,7 @@ from models.metrics import BoxTally, LaneTally  # noqa: E402
 
 DEMO = ROOT / "configs" / "demo"
 FRONT = ("front_wide", "front_narrow", "front_left", "front_right")
+PEDESTRIAN, LANE = "edged/1/det/pedestrian/", "edged/1/det/lane/"
 LOW_SCORE = 0.02  # for the whole curve of precision over recall
 
 
@@ -55,7 +56,8 @@ def configuration(folder, sources, precision, store):
 def collect(folder, timeout_s):
     """Run the daemon until all its cameras have ended; return its results by (task, camera, frame)."""
     found = {}
-    with DaemonProcess(folder, subprocess.DEVNULL) as daemon, daemon.subscriber(queue=0) as subscriber:
+    with DaemonProcess(folder, subprocess.DEVNULL) as daemon, daemon.subscriber(PEDESTRIAN, queue=0) as subscriber:
+        subscriber.socket.subscribe(LANE)  # on_subscribe: each task starts when somebody asks for it by name
         daemon.wait_until_answering()
         until_s = time.monotonic() + timeout_s
         ended = False
@@ -121,7 +123,9 @@ def main():
     print(f"{len(found)} results in {seconds:.1f} s, {args.precision}")
     for label, one in boxes.items():
         precision, recall = one.at(0.4)
-        print(f"{label}: AP50 {one.average_precision():.3f} of {one.wanted}; at 0.4 precision {precision:.3f}, ", end="")
+        print(
+            f"{label}: AP50 {one.average_precision():.3f} of {one.wanted}; at 0.4 precision {precision:.3f}, ", end=""
+        )
         print(f"recall {recall:.3f}")
     print(f"lanes: F1 {lanes.f1():.3f} (matched {lanes.matched}, extra {lanes.extra}, missed {lanes.missed})")
 

@@ -21,9 +21,10 @@ import zmq
 
 from edged.errors import BackendUnavailable, EdgedError, NoAnswer, UsageError
 from edged.publish.wire import PREFIX, VERSION, pack, unpack
-from edged.rundir import check_ipc_path, control_endpoint, publish_endpoint
+from edged.rundir import check_ipc_path, control_endpoint, publish_endpoint, somebody_listens
 
 HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 1000, 3000
+CONNECT_S = 1.0  # a daemon that runs takes a connection sooner
 
 
 class CommandRefused(EdgedError):
@@ -220,10 +221,13 @@ class Control:
             CommandRefused: the daemon answered with an error.
         """
         request_id = next(self._ids)
-        if not self._socket.poll(int(min(self._timeout_s, 1.0) * 1000), zmq.POLLOUT):
-            raise BackendUnavailable(f"no edged answers at {self.endpoint}; is it running (edged run)?")
-        self._socket.send(pack({"v": VERSION, "id": request_id, "cmd": command, "args": args}))
         until_s = time.monotonic() + self._timeout_s
+        if not self._socket.poll(int(min(self._timeout_s, CONNECT_S) * 1000), zmq.POLLOUT):
+            if not somebody_listens(self.endpoint):
+                raise BackendUnavailable(f"no edged answers at {self.endpoint}; is it running (edged run)?")
+            if not self._socket.poll(int(max(0.0, until_s - time.monotonic()) * 1000), zmq.POLLOUT):
+                raise NoAnswer(f"{command}: no answer from {self.endpoint} in {self._timeout_s:g} s")
+        self._socket.send(pack({"v": VERSION, "id": request_id, "cmd": command, "args": args}))
         while (left_s := until_s - time.monotonic()) > 0:
             if not self._socket.poll(int(left_s * 1000), zmq.POLLIN):
                 break

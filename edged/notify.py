@@ -11,6 +11,8 @@ import socket
 
 log = logging.getLogger(__name__)
 
+PATIENCE_S = 0.2
+
 
 def notify(*lines: str) -> bool:
     """Send `KEY=VALUE` lines. Return whether somebody was there to be told."""
@@ -21,8 +23,9 @@ def notify(*lines: str) -> bool:
         address = "\0" + address[1:]
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+            sender.settimeout(PATIENCE_S)  # a busy systemd must not stop the daemon
             sender.sendto("\n".join(lines).encode(), address)
     except OSError as exc:
-        log.warning("cannot tell systemd %s: %s", lines[0], exc.strerror)
+        log.warning("cannot tell systemd %s: %s", lines[0], exc.strerror or exc)
         return False
     return True

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
 import stat
 import tempfile
 from pathlib import Path
+from typing import IO
 
 from edged.errors import BackendUnavailable, UsageError
 
+PROBE_S = 0.5
 SOCKET_PATH_MAX = 107  # sockaddr_un holds 108 bytes with the closing zero
 
 
@@ -44,24 +47,19 @@ class RuntimeLock:
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             _refuse_foreign(directory)
-            self._file = (directory / "lock").open("a+")
+            self._file = _locked(directory / "lock")
+            while not _is_at(directory / "lock", self._file):  # its holder ended and removed it meanwhile
+                self._file.close()
+                self._file = _locked(directory / "lock")
         except OSError as exc:
             raise BackendUnavailable(f"cannot use the runtime directory {directory}: {exc.strerror}") from exc
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
-            self._file.seek(0)
-            holder = self._file.read().strip() or "another process"
-            self._file.close()
-            raise BackendUnavailable(f"{directory} is held by a running edged (pid {holder})") from exc
         self._file.truncate(0)
         self._file.write(str(os.getpid()))
         self._file.flush()
 
     def close(self) -> None:
-        """Remove the sockets and give the directory up."""
-        for name in ("pub.sock", "control.sock", "lock"):
-            (self.directory / name).unlink(missing_ok=True)
+        """Give the directory up."""
+        (self.directory / "lock").unlink(missing_ok=True)
         self._file.close()
 
 
@@ -75,6 +73,41 @@ def check_ipc_path(endpoint: str) -> None:
         raise UsageError(f"{endpoint}: {len(os.fsencode(path))} bytes, a socket path has at most {SOCKET_PATH_MAX}")
     if path.exists() and not stat.S_ISSOCK(path.stat().st_mode):
         raise UsageError(f"{endpoint}: the path is taken by something that is no socket")
+
+
+def somebody_listens(endpoint: str) -> bool:
+    """Tell whether a program has an ipc or tcp endpoint open, be it ever so busy."""
+    scheme, _, rest = endpoint.partition("://")
+    host, _, port = rest.rpartition(":")
+    try:
+        if scheme == "ipc":
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.settimeout(PROBE_S)
+                probe.connect(rest)
+        else:
+            socket.create_connection((host.strip("[]"), int(port)), PROBE_S).close()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _locked(path: Path) -> IO[str]:
+    file = path.open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as exc:
+        file.seek(0)
+        holder = file.read().strip() or "another process"
+        file.close()
+        raise BackendUnavailable(f"{path.parent} is held by a running edged (pid {holder})") from exc
+    return file
+
+
+def _is_at(path: Path, file: IO[str]) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 def _refuse_foreign(directory: Path) -> None:

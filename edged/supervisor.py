@@ -108,16 +108,22 @@ class Supervisor:
                 del self._slots[slot.worker.name]
         deaf = [slot.worker.name for slot in slots if slot.thread.is_alive()]
         if deaf:
-            raise WorkerFailed(f"still running {timeout_s} s after stop: {', '.join(deaf)}")
+            raise WorkerFailed(f"still running {timeout_s:.1f} s after stop: {', '.join(deaf)}")
 
     def close(self, timeout_s: float = 4.0) -> None:
-        """Stop all workers, the last started first; those of one kind (`kind:name`) stop together."""
+        """Stop all workers, the last started first; those of one kind (`kind:name`) stop together.
+
+        Deaf workers of one kind leave the others their share of the time.
+        """
         until_s = self._clock() + timeout_s
         deaf: list[str] = []
-        for kind in reversed(list(dict.fromkeys(_kind(name) for name in self._slots))):
+        kinds = list(dict.fromkeys(_kind(name) for name in self._slots))
+        while kinds:
+            share_s = max(0.1, (until_s - self._clock()) / len(kinds))
+            kind = kinds.pop()
             names = [name for name in self._slots if _kind(name) == kind]
             try:
-                self.stop(names, max(0.1, until_s - self._clock()))
+                self.stop(names, share_s)
             except WorkerFailed as exc:
                 deaf.append(str(exc))
         if deaf:

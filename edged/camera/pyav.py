@@ -23,7 +23,8 @@ PLANAR = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "
 CLOSEST = {"yuyv422": "yuv422p", "uyvy422": "yuv422p", "bgr24": "rgb24", "gbrp": "rgb24", "rgba": "rgb24"}
 MATRIX = {1: "bt709", 5: "bt601", 6: "bt601", 9: "bt2020", 10: "bt2020"}  # AVColorSpace
 FULL_RANGE = 2  # AVCOL_RANGE_JPEG
-LIVE_OPTIONS = {"fflags": "nobuffer", "analyzeduration": "500000", "max_delay": "200000"}
+LIVE_OPTIONS = {"analyzeduration": "500000", "max_delay": "200000"}  # not nobuffer: it drops the first key frame
+RTSP_OPTIONS = {**LIVE_OPTIONS, "analyzeduration": "100000"}  # the session's description says what is in the stream
 STAMP_AGE_MAX_NS = 5_000_000_000  # a stamp further away is of a clock that is not ours
 
 av.logging.set_level(av.logging.PANIC)  # FFmpeg's own lines name addresses with passwords
@@ -34,6 +35,7 @@ class PyAvSource:
 
     def __init__(self, opening: Opening) -> None:
         self._opening = opening
+        self._start_s = time.monotonic()
         self._reformatter = VideoReformatter()
         self._offset_s = self._last_due_s = 0.0
         self._origin: int | None = None  # time stamp of the first packet since the file began
@@ -58,10 +60,10 @@ class PyAvSource:
             return av.open(opening.url, timeout=timeout)
         if opening.scheme == "v4l2":
             return av.open(opening.url, format="v4l2", options=self._v4l2_options(), timeout=timeout)
-        options = dict(LIVE_OPTIONS)
         if opening.scheme in ("rtsp", "rtsps"):
-            options["rtsp_transport"] = opening.transport
-        return av.open(opening.url, options=options, timeout=timeout)
+            options = {**RTSP_OPTIONS, "rtsp_transport": opening.transport}
+            return av.open(opening.url, options=options, timeout=timeout)
+        return av.open(opening.url, options=dict(LIVE_OPTIONS), timeout=timeout)
 
     def _v4l2_options(self) -> dict[str, str]:
         options = {"timestamps": "default"}
@@ -195,12 +197,13 @@ class PyAvSource:
     def _translated(self, did: str, exc: Exception) -> CameraError:
         if isinstance(exc, CameraError):
             return exc
+        opening = self._opening
+        if did == "cannot open" and time.monotonic() - self._start_s >= opening.open_timeout_s:  # whatever it calls it
+            return CameraStalled(f"{did} {self._name}: nothing came for {opening.open_timeout_s:g} s")
         if isinstance(exc, av.error.ExitError):
-            opening = self._opening
-            limit_s = opening.open_timeout_s if did == "cannot open" else opening.read_timeout_s
-            return CameraStalled(f"{did} {self._name}: nothing came for {limit_s:g} s")
+            return CameraStalled(f"{did} {self._name}: nothing came for {opening.read_timeout_s:g} s")
         reason = getattr(exc, "strerror", None) or str(exc)
-        return CameraError(self._opening.redact(f"{did} {self._name}: {reason}"))
+        return CameraError(opening.redact(f"{did} {self._name}: {reason}"))
 
 
 def _rows(plane: Any, bytes_per_pixel: int = 1) -> NDArray[np.uint8]:

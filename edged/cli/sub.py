@@ -8,16 +8,30 @@ from typing import Any
 
 from edged.cli.output import print_json
 
+TIME_MAX_S = 1e6  # as long as ZeroMQ can wait
+
 
 def add(commands: Any) -> None:
     """Add the command."""
     command = commands.add_parser("sub", help="subscribe and print messages, one line each")
     command.add_argument("--connect", metavar="ENDPOINT", help="where the daemon publishes")
     command.add_argument("--topic", metavar="PREFIX", default="edged/1/det/", help="default: %(default)s")
-    command.add_argument("--count", type=int, metavar="N", help="end after N messages")
-    command.add_argument("--seconds", type=float, metavar="S", help="end after S seconds")
+    command.add_argument("--count", type=_count, metavar="N", help="end after N messages")
+    command.add_argument("--seconds", type=_seconds, metavar="S", help="end after S seconds")
     command.add_argument("--json", action="store_true", help="the message's own map with its topic, one a line")
     command.set_defaults(run=sub)
+
+
+def _count(text: str) -> int:
+    if (count := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
+    return count
+
+
+def _seconds(text: str) -> float:
+    if not 0 < (seconds := float(text)) < TIME_MAX_S:
+        raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
+    return seconds
 
 
 def sub(args: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import zmq
@@ -72,6 +73,7 @@ class ControlServer:
         self._context = zmq.Context()
         self._guard: ThreadAuthenticator | None = None
         self._sockets: list[zmq.Socket[bytes]] = []
+        self._paths: list[Path] = []
         try:
             self._open(endpoints, request_max_bytes)
             if guarded is not None:
@@ -90,7 +92,7 @@ class ControlServer:
         if guarded is not None:
             self._guard = start_guard(socket, guarded)
         for endpoint in endpoints:
-            bind(socket, endpoint)
+            self._paths += bind(socket, endpoint)
 
     def reply(self, request: Request, result: Any) -> None:
         """Answer a request."""
@@ -129,6 +131,8 @@ class ControlServer:
         if self._guard is not None:
             self._guard.stop()
         self._context.term()
+        for path in self._paths:
+            path.unlink(missing_ok=True)
 
     def _look(self, door: int) -> bool:
         """Take up to a burst of messages from one socket. Return whether there may be more."""

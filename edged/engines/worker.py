@@ -35,6 +35,9 @@ class Dispatch(Protocol):
     def done(self, job: Job, failed: tuple[str, ...] = ()) -> None:
         """Count a job's tasks as served, or as failed."""
 
+    def nudge(self) -> None:
+        """End one wait in `take`."""
+
 
 @dataclass(frozen=True)
 class LoadedEngine:
@@ -90,7 +93,8 @@ class EngineWorker:
                 self._serve(batch)
 
     def wake(self) -> None:
-        """Nothing to do: `take` returns by itself."""
+        """End the wait in `take`; which worker's does not matter, all are woken together."""
+        self._dispatch.nudge()
 
     def _serve(self, batch: Batch) -> None:
         loaded = self._engines[batch.engine]

@@ -163,6 +163,10 @@ class Dispatcher:
                 else:
                     counts.served += 1
 
+    def nudge(self) -> None:
+        """End one wait in `take`."""
+        self._tokens.put(None)
+
     def counts(self) -> dict[tuple[str, str], TaskCounts]:
         """Return a copy of the counts by (task, camera)."""
         with self._lock:
