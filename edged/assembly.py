@@ -54,7 +54,7 @@ class _Assembly:
         except (ConfigError, BackendUnavailable) as exc:
             self.faults.append(self.config.fault("task", name, "model.parser", str(exc)))
             return
-        request = _request(self.config, task, parser_class)
+        request = engine_request(self.config, task, parser_class)
         missing: list[str] = []
         for backend in task.engine.backend:
             try:
@@ -153,7 +153,8 @@ def not_yet(config: Config) -> list[str]:
     return found
 
 
-def _request(config: Config, task: TaskConfig, parser: type[Parser]) -> EngineRequest:
+def engine_request(config: Config, task: TaskConfig, parser: type[Parser]) -> EngineRequest:
+    """Return what a task asks of an engine; its pictures are made as its parser expects them unless it says how."""
     return EngineRequest(
         onnx=task.model.onnx,
         input=task.model.input.over(parser.input),

@@ -99,7 +99,7 @@ class SchedulerConfig(Strict):
         default="parked", description="what a camera falls to when no task needs it"
     )
     linger_s: Annotated[float, real(0, 3600)] = Field(
-        default=5.0, description="seconds an unneeded camera stays in that mode before it falls lower; not evaluated yet"
+        default=5.0, description="seconds an unneeded camera stays in that mode before it falls lower; not used yet"
     )
     signal_timeout_s: Annotated[float, real(0.05, 3600)] = Field(
         default=1.0, description="seconds after which a vehicle signal that was not renewed is unknown"

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from edged.engines.base import EngineError, EngineRequest
 from edged.engines.preprocess import Preprocessor
+from edged.engines.store import Store, engine_key
 from edged.errors import BackendUnavailable, ConfigError
 from edged.frame import Frame
 from edged.geometry import Fit
@@ -131,10 +132,7 @@ def _model_file(request: EngineRequest) -> Path:
     if request.precision == "fp32":
         return request.onnx
     if request.precision == "int8" and request.store is not None:
-        built = request.store / f"{request.onnx.stem}.int8.onnx"
-        if built.exists():
-            return built
-        raise BackendUnavailable(f"no int8 engine for {request.onnx.name}; run: edged engine build")
+        return Store(request.store).find(engine_key(request, "onnxruntime"))[0]
     raise BackendUnavailable(
         f"engine back end 'onnxruntime' has no {request.precision} on the cpu; allowed are fp32 and int8"
     )

@@ -1,0 +1,381 @@
+"""`edged engine list|calibrate|build|inspect|verify`: the engine store."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edged.cli.engine_output import print_engines, print_figures, print_manifest, print_record
+from edged.cli.output import print_json
+from edged.errors import BackendUnavailable, CameraError, ConfigError, EdgedError, UsageError
+
+if TYPE_CHECKING:
+    from edged.config import Config
+    from edged.engines.base import EngineRequest
+    from edged.engines.build.collect import Reader
+    from edged.engines.build.compare import TaskCheck
+    from edged.engines.build.record import Pick, Record
+    from edged.engines.store import EngineKey, Manifest
+
+FRAMES = 128
+FRAMES_MAX = 4000
+SECONDS_LIVE = 30.0
+NO_BUILD = "needs no build"
+FASTER_MIN = 1.1  # an int8 engine that gains less is not worth its losses
+
+
+def add(commands: Any) -> None:
+    """Add the command group."""
+    group = commands.add_parser("engine", help="the engine store: list, calibrate, build, inspect, verify")
+    actions = group.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    def action(name: str, text: str, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+        command: argparse.ArgumentParser = actions.add_parser(name, help=text)
+        command.add_argument("--json", action="store_true", help="one JSON document")
+        command.set_defaults(run=run)
+        return command
+
+    action("list", "every task's engine: what it wants, whether that is built and fits, else why not", list_engines)
+    command = action("calibrate", "collect frames for a task's int8 engine", calibrate)
+    command.add_argument("task", metavar="TASK")
+    command.add_argument(
+        "--frames", type=int, default=FRAMES, metavar="N", help="pictures in all (default: %(default)s)"
+    )
+    command.add_argument("--seconds", type=float, metavar="S", help="of a recording the first S (default: all); of a "
+                         f"live camera S in all (default: {SECONDS_LIVE:g})")  # fmt: skip
+    command.add_argument("--from", dest="folder", type=Path, metavar="FOLDER", help="pictures instead of cameras")
+    command = action("build", "build the engines that tasks want and that need building", build)
+    command.add_argument("tasks", nargs="*", metavar="NAME")
+    command.add_argument(
+        "--limit-s", type=float, default=1800.0, metavar="S", help="time for one (default: %(default)g)"
+    )
+    command.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    action("inspect", "show a built engine's manifest", inspect).add_argument("task", metavar="NAME")
+    action("verify", "compare an engine with fp32 once more", verify).add_argument("task", metavar="NAME")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A task, its engine as wanted, and the other tasks that share it."""
+
+    task: str
+    request: EngineRequest
+    key: EngineKey
+    sharers: tuple[str, ...]
+
+
+def list_engines(args: argparse.Namespace) -> int:
+    """Print one row for each task."""
+    config = _config(args)
+    rows = [_row(config, task) for task in config.tasks]
+    if args.json:
+        print_json({"store": str(config.edged.engines.store), "engines": rows})
+        return 0
+    print_engines(rows)
+    return 0
+
+
+def _row(config: Config, task: str) -> dict[str, Any]:
+    from edged.engines.store import EngineMissing, Store
+
+    engine = config.tasks[task].engine
+    row: dict[str, Any] = {
+        "task": task, "model": config.tasks[task].model.onnx.name, "backend": list(engine.backend),
+        "precision": engine.precision, "state": NO_BUILD, "reason": "", "engine": None, "drop": None, "by": None,
+        "speedup": None,
+    }  # fmt: skip
+    wanted = _wanted(config, task)
+    if wanted is None:
+        if engine.precision != "fp32" or "onnxruntime" not in engine.backend:
+            row["reason"] = f"this version builds int8 for onnxruntime on the cpu, not {engine.precision} for the rest"
+        return row
+    store = Store(config.edged.engines.store)
+    row["engine"] = wanted.key.name
+    try:
+        manifest = store.manifest(wanted.key)
+        figures = manifest.verified.get(task) or next(iter(manifest.verified.values()), {})
+        if figures:
+            row.update(drop=figures["drop"], by=figures["by"])
+            row["speedup"] = round(figures["fp32_ms"] / figures["int8_ms"], 2) if figures.get("int8_ms") else None
+        store.find(wanted.key)
+        slow = (row["speedup"] or FASTER_MIN) < FASTER_MIN
+        row.update(
+            state="fits", reason=_newer_frames(store.root, manifest) or ("hardly faster than fp32" if slow else "")
+        )
+    except BackendUnavailable as exc:
+        row.update(state="missing" if isinstance(exc, EngineMissing) else "refused", reason=str(exc))
+    return row
+
+
+def _newer_frames(root: Path, manifest: Manifest) -> str:
+    from edged.engines.build.record import read_record
+
+    for task, digest in manifest.about.get("calibration", {}).get("tasks", {}).items():
+        try:
+            if read_record(root, task).sha256 != digest:
+                return f"task {task} was calibrated again since; run: edged engine build {task}"
+        except BackendUnavailable:
+            continue
+    return ""
+
+
+def calibrate(args: argparse.Namespace) -> int:
+    """Collect a task's calibration frames and store them."""
+    from edged.config import hide_passwords
+    from edged.engines.build.collect import from_folder
+    from edged.engines.build.int8 import seen_by
+    from edged.engines.build.record import FRAMES_MIN, write_record
+    from edged.engines.store import Store, writes
+
+    config = _logged(args)
+    if not FRAMES_MIN <= args.frames <= FRAMES_MAX:
+        raise UsageError(f"--frames must be {FRAMES_MIN} to {FRAMES_MAX}, got {args.frames}")
+    if args.seconds is not None and not 0 < args.seconds <= 86_400:
+        raise UsageError(f"--seconds must be above 0 and at most 86400, got {args.seconds:g}")
+    seen, _ = seen_by(_request(config, args.task))
+    if args.folder is not None:
+        sources = {"folder": str(args.folder)}
+        picks = from_folder(args.folder, args.frames)
+    else:
+        sources = {name: hide_passwords(str(config.cameras[name].source)) for name in config.tasks[args.task].cameras}
+        picks = _from_cameras(config, args)
+    store = Store(config.edged.engines.store)
+    with store.writing(), writes(store.root):
+        record = write_record(store.root, args.task, seen, sources, picks)
+    print_record(record, args.json)
+    return 0
+
+
+def _from_cameras(config: Config, args: argparse.Namespace) -> Iterator[Pick]:
+    from edged.assembly import source_opener
+    from edged.config import Secrets, config_error
+    from edged.config.sources import FINITE
+    from edged.engines.build.collect import from_live, from_recording, shares
+
+    secrets = Secrets.from_environment(args.config)
+    if missing := config.missing_credentials(secrets):
+        raise config_error(missing)
+    cameras = config.tasks[args.task].cameras
+    for name, share in zip(cameras, shares(args.frames, len(cameras)), strict=True):
+        camera = config.cameras[name]
+        _, opener = source_opener(name, camera, secrets)
+        _say(f"camera {name}: {share} frames of {config.where('camera', name)}")
+        readers: Callable[[], Reader] = opener
+        try:
+            if camera.source.scheme in FINITE:
+                yield from from_recording(name, readers, share, args.seconds)
+            else:
+                yield from from_live(name, readers, share, (args.seconds or SECONDS_LIVE) / len(cameras))
+        except (CameraError, BackendUnavailable) as exc:
+            _say(f"camera {name}: {exc}; going on without it")
+
+
+def build(args: argparse.Namespace) -> int:
+    """Build what is wanted, each engine in a child process; report all, then fail if one did."""
+    if args.here:
+        return _build_here(args)
+    config = _logged(args)
+    chosen = _chosen(config, args.tasks)
+    reports: list[dict[str, Any]] = []
+    failed: list[EdgedError] = []
+    for wanted in chosen:
+        _say(f"building the {wanted.key} for {', '.join(wanted.sharers)}")
+        try:
+            manifest = _build_apart(args, wanted)
+        except EdgedError as exc:
+            failed.append(exc)
+            reports.append({"tasks": wanted.sharers, "engine": wanted.key.name, "error": str(exc)})
+            continue
+        reports.append({"tasks": wanted.sharers, "engine": wanted.key.name, "manifest": manifest})
+        if not args.json:
+            print_manifest(manifest)
+    if args.json:
+        print_json({"built": reports})
+    elif not chosen:
+        print("no task wants an engine that needs building")
+    if failed:
+        raise type(failed[0])("\n".join(map(str, failed)))
+    return 0
+
+
+def _chosen(config: Config, names: Sequence[str]) -> list[Wanted]:
+    """Return each wanted engine once."""
+    for name in names:
+        if _wanted(config, name) is None:
+            engine = config.tasks[name].engine
+            _say(f"task {name}: {engine.precision} on {', '.join(engine.backend)} {NO_BUILD} in this version")
+    every = [wanted for name in names or config.tasks if (wanted := _wanted(config, name))]
+    return list({wanted.key.name: wanted for wanted in reversed(every)}.values())[::-1]
+
+
+def _build_apart(args: argparse.Namespace, wanted: Wanted) -> Mapping[str, Any]:
+    from edged.engines.build.child import run_child
+
+    command = ["--config", str(args.config), "engine", "build", "--here", wanted.task]
+    report: Mapping[str, Any] = run_child(command, str(wanted.key), args.limit_s)
+    return report
+
+
+def _build_here(args: argparse.Namespace) -> int:
+    from edged.engines.build.child import error_report, lower_priority
+
+    lower_priority()
+    try:
+        config = _logged(args)
+        (task,) = args.tasks
+        print_json(_build_one(config, _must(_wanted(config, task), config, task)).to_json())
+    except EdgedError as exc:
+        print_json(error_report(exc))
+    return 0
+
+
+def _build_one(config: Config, wanted: Wanted) -> Manifest:
+    from edged.engines.build.quantize import check_installed
+
+    check_installed()
+    from edged.engines.build.int8 import Order
+    from edged.engines.build.int8 import build as build_int8
+    from edged.engines.store import Store
+
+    store = Store(config.edged.engines.store)
+    checks = tuple(_check(config, task) for task in wanted.sharers)
+    with store.writing():
+        return build_int8(Order(wanted.request, checks, _records(store.root, wanted)), store)
+
+
+def _records(root: Path, wanted: Wanted) -> tuple[Record, ...]:
+    """Return the calibration records of the tasks that share an engine; one is enough."""
+    from edged.engines.build.record import read_record
+
+    records, missing = [], []
+    for task in wanted.sharers:
+        try:
+            records.append(read_record(root, task))
+        except BackendUnavailable as exc:
+            missing.append(exc)
+    if not records:
+        raise missing[0]
+    return tuple(records)
+
+
+def inspect(args: argparse.Namespace) -> int:
+    """Print the manifest of a task's engine, whether or not its figures are good enough."""
+    from edged.engines.store import Store
+
+    config = _config(args)
+    wanted = _must(_wanted(config, args.task), config, args.task)
+    store = Store(config.edged.engines.store)
+    manifest = store.manifest(wanted.key)
+    store.file_of(manifest)
+    if args.json:
+        print_json(manifest.to_json())
+    else:
+        print_manifest(manifest.to_json())
+    return 0
+
+
+def verify(args: argparse.Namespace) -> int:
+    """Compare a task's engine with FP32 on the frames kept for that; the figures go into the manifest."""
+    from edged.engines.build import int8
+    from edged.engines.store import Store
+
+    config = _logged(args)
+    wanted = _must(_wanted(config, args.task), config, args.task)
+    store = Store(config.edged.engines.store)
+    with store.writing():
+        manifest = store.manifest(wanted.key)
+        file = store.file_of(manifest)
+        if why := _newer_frames(store.root, manifest):
+            raise BackendUnavailable(f"{wanted.key}: the frames kept for comparison are gone: {why}")
+        calibrated = manifest.about["calibration"]["tasks"]
+        records = tuple(record for record in _records(store.root, wanted) if record.task in calibrated)
+        figures, _ = int8.verify(wanted.request, file, [_check(config, args.task)], records)
+        manifest = replace(manifest, verified={**manifest.verified, **figures})
+        store.write_manifest(manifest)
+    if args.json:
+        print_json({"engine": wanted.key.name, "tasks": figures})
+    else:
+        print_figures(figures)
+    if why := manifest.refusal():
+        raise ConfigError(f"{wanted.key}: refused: {why}")
+    return 0
+
+
+def _config(args: argparse.Namespace) -> Config:
+    from edged.config import load_config
+
+    config = load_config(args.config)
+    for name in [getattr(args, "task", None), *getattr(args, "tasks", ())]:
+        if name is not None and name not in config.tasks:
+            near = difflib.get_close_matches(name, config.tasks, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(config.tasks)}"
+            raise UsageError(f"no task {name!r}; {hint}")
+    return config
+
+
+def _logged(args: argparse.Namespace) -> Config:
+    from edged.log import start_logging
+
+    config = _config(args)
+    start_logging(config.edged.log.level)
+    return config
+
+
+def _request(config: Config, task: str) -> EngineRequest:
+    from edged.assembly import engine_request
+    from edged.tasks import PARSERS
+
+    return engine_request(config, config.tasks[task], PARSERS.load(config.tasks[task].model.parser))
+
+
+def _wanted(config: Config, task: str) -> Wanted | None:
+    """Return the engine that is to be built for a task, or None where none is."""
+    from edged.engines.store import engine_key
+
+    def needs_build(name: str) -> bool:
+        engine = config.tasks[name].engine
+        return engine.precision == "int8" and "onnxruntime" in engine.backend and engine.device in ("auto", "cpu")
+
+    if not needs_build(task):
+        return None
+    request = _request(config, task)
+    key = engine_key(request, "onnxruntime")
+    sharers = [name for name in config.tasks if needs_build(name)]
+    same = tuple(name for name in sharers if engine_key(_request(config, name), "onnxruntime") == key)
+    return Wanted(task, request, key, same)
+
+
+def _must(wanted: Wanted | None, config: Config, task: str) -> Wanted:
+    if wanted is None:
+        engine = config.tasks[task].engine
+        raise UsageError(f"task {task}: {engine.precision} on {', '.join(engine.backend)} {NO_BUILD} in this version")
+    return wanted
+
+
+def _check(config: Config, task: str) -> TaskCheck:
+    from edged.engines.build.compare import TaskCheck
+    from edged.engines.worker import Parse
+    from edged.tasks import PARSERS
+    from edged.tasks.base import ParserSettings
+    from edged.tensor import ModelSpec
+
+    model = config.tasks[task].model
+    options = dict(model.options)
+    judge_masks = model.parser != "lane_mask" or bool(options.get("masks") or options.get("area"))
+    if model.parser == "lane_mask":  # a polyline hides what happens to single cells
+        options["masks"] = True
+
+    def parse(spec: ModelSpec, score_min: float) -> Parse:
+        settings = ParserSettings(model.labels, model.keep, score_min, model.iou_max, options)
+        return PARSERS.load(model.parser)(spec, settings).parse
+
+    return TaskCheck(task, parse, model.score_min, config.tasks[task].engine.max_accuracy_drop, judge_masks)
+
+
+def _say(text: str) -> None:
+    print(f"edged: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,90 @@
+"""How the engine commands print what they found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from edged.cli.output import print_json, print_table
+
+if TYPE_CHECKING:
+    from edged.engines.build.record import Record
+
+
+def print_engines(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print one row for each task's engine."""
+    print_table(
+        ("TASK", "MODEL", "BACKEND", "WANTS", "STATE", "LOSS", "SPEED", "WHY"),
+        [
+            (
+                row["task"],
+                row["model"],
+                ",".join(row["backend"]),
+                row["precision"],
+                row["state"],
+                "-" if row["drop"] is None else f"{row['drop']:.4f} {row['by']}",
+                "-" if row["speedup"] is None else f"{row['speedup']:.2f}x",
+                row["reason"],
+            )
+            for row in rows
+        ],
+    )
+
+
+def print_record(record: Record, as_json: bool) -> None:
+    """Print how many frames there are, of which cameras, and how bright they are."""
+    low, middle, high = record.brightness()
+    if as_json:
+        print_json({
+            "task": record.task, "sha256": record.sha256, "frames": len(record.notes), "cameras": record.per_camera(),
+            "brightness": {"min": low, "median": middle, "max": high}, "input": str(record.seen),
+            "folder": str(record.folder),
+        })  # fmt: skip
+        return
+    print(f"task {record.task}: {len(record.notes)} frames of {record.seen} in {record.folder}")
+    for camera, count in record.per_camera().items():
+        print(f"  {camera}: {count}")
+    print(f"  brightness {low:g} to {high:g}, median {middle:g}")
+    print(f"next: edged engine build {record.task}")
+
+
+def print_manifest(manifest: Mapping[str, Any]) -> None:
+    """Print all that a manifest says."""
+    key, about = manifest["key"], manifest["about"]
+    print(f"{manifest['file']}: {key['model']}, {key['precision']} for {key['backend']}")
+    for name, value in key["facts"].items():
+        print(f"  {name}: {value}")
+    print(f"  sha256: {manifest['sha256']}")
+    for name, value in about.items():
+        if name == "tried":
+            print_table(("  TRIED", "MS", "FP32_MS", "LOSS"), [_tried_row(row) for row in value])
+        elif isinstance(value, Mapping):
+            print(f"  {name}: {', '.join(f'{one} {two}' for one, two in value.items())}")
+        else:
+            print(f"  {name}: {', '.join(value) if isinstance(value, list | tuple) else value}")
+    print_figures(manifest["verified"])
+
+
+def _tried_row(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    loss = ", ".join(f"{task} {'-' if drop is None else format(drop, '.4f')}" for task, drop in row["drop"].items())
+    return (f"  {row['recipe']}", f"{row['int8_ms']:.2f}", f"{row['fp32_ms']:.2f}", loss)
+
+
+def print_figures(verified: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print how an engine compares with FP32, one row for each task."""
+    names = ("ap50", "f1", "lane_f1", "mask_f1", "mask_equal")
+
+    def cell(value: float | None) -> str:
+        return "-" if value is None else f"{value:.4f}"
+
+    print_table(
+        ("TASK", "FRAMES", "TRUTHS", *(name.upper() for name in names), "LOSS", "LIMIT", "FP32_MS", "INT8_MS", "SPEED"),
+        [
+            (
+                task, row["frames"], row["truths"], *(cell(row[name]) for name in names), cell(row["drop"]),
+                f"{row['limit']:g}", f"{row['fp32_ms']:.2f}", f"{row['int8_ms']:.2f}",
+                f"{row['fp32_ms'] / max(row['int8_ms'], 1e-9):.2f}x",
+            )
+            for task, row in verified.items()
+        ],
+    )  # fmt: skip

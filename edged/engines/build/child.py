@@ -1,0 +1,57 @@
+"""Builds in a child process of low priority, with a time limit: a running daemon does not feel it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from edged.errors import BackendUnavailable, ConfigError, EdgedError, NoAnswer, UsageError
+
+NICE = 10
+LIMIT_S = 1800.0
+KINDS: dict[int, type[EdgedError]] = {
+    kind.exit_code: kind for kind in (UsageError, BackendUnavailable, NoAnswer, ConfigError)
+}
+
+
+def lower_priority() -> None:
+    """Make this process one that yields to all others; the child calls it."""
+    os.nice(NICE)
+
+
+def error_report(error: EdgedError) -> dict[str, Any]:
+    """Return what the child prints on stdout in place of a result."""
+    return {"error": {"code": error.exit_code, "text": str(error)}}
+
+
+def run_child(arguments: Sequence[str], what: str, limit_s: float = LIMIT_S) -> Any:
+    """Run `edged` with these arguments, and return the JSON document that it prints. Its stderr is ours.
+
+    Raises:
+        NoAnswer: it took longer than `limit_s` and was ended.
+        EdgedError: its own error, of the same kind; or it died.
+    """
+    command = [sys.executable, "-m", "edged", *arguments]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+        try:
+            output, _ = process.communicate(timeout=limit_s)
+        except subprocess.TimeoutExpired as exc:
+            raise NoAnswer(f"building the {what} took longer than {limit_s:g} s and was ended") from exc
+        finally:
+            if process.poll() is None:
+                process.kill()
+    try:
+        report = json.loads(output)
+    except ValueError as exc:
+        raise EdgedError(f"building the {what} failed: {_ended(process.returncode)}") from exc
+    if "error" in report:
+        raise KINDS.get(report["error"]["code"], EdgedError)(report["error"]["text"])
+    return report
+
+
+def _ended(code: int) -> str:
+    return f"the process was killed by signal {-code}" if code < 0 else f"the process ended with code {code}"
