@@ -7,7 +7,6 @@ python bench/soak.py start [--count 10]          from starting the process to th
 """
 
 import argparse
-import os
 import random
 import signal
 import statistics
@@ -35,14 +34,13 @@ def memory(args):
             until_s = time.monotonic() + 10
             while (left_s := until_s - time.monotonic()) > 0:
                 subscriber.receive(left_s)
-            threads = len(os.listdir(f"/proc/{daemon.process.pid}/task"))
-            files = len(os.listdir(f"/proc/{daemon.process.pid}/fd"))
+            threads = len(list(Path(f"/proc/{daemon.process.pid}/task").iterdir()))
+            files = len(list(Path(f"/proc/{daemon.process.pid}/fd").iterdir()))
             samples.append((at_s + 10, rss_mb(daemon.process.pid), threads, files))
             print("{:5.0f} s {:7.1f} MB {} threads {} descriptors".format(*samples[-1]), flush=True)
     settled = [mb for at_s, mb, *_ in samples if at_s >= 60]
-    print(
-        f"highest {max(mb for _, mb, *_ in samples):.1f} MB; growth after the first minute {settled[-1] - settled[0]:+.1f} MB"
-    )
+    highest = max(mb for _, mb, *_ in samples)
+    print(f"highest {highest:.1f} MB; growth after the first minute {settled[-1] - settled[0]:+.1f} MB")
 
 
 def stops(args):

@@ -107,11 +107,6 @@ def notes_of(
             yield camera_file.fault(("cameras", camera), "no task names this camera; it stays closed")
     for name, task in tasks.items():
         file, engine = files[name], task.engine
-        if engine.precision == "int8":
-            yield file.fault(
-                ("engine", "precision"),
-                f"int8 needs calibration: edged engine calibrate {name}, then edged engine build {name}",
-            )
         if engine.precision == "fp16" and engine.device == "cpu":
             yield file.fault(("engine", "precision"), "fp16 is for GPUs and DLAs; on the cpu it gains no speed")
         for index, camera in enumerate(task.cameras):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import queue
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +42,12 @@ class OrtEngine:
         batch, self._height, self._width = picture_input(self.model, request.onnx)
         self.fixed_batch = batch is not None
         self.max_batch = batch if batch is not None else request.batch
+        size = (self._width, self._height)
+        slots = [OrtSlot(self, self._session, size, request) for _ in range(self.workers)]
         self._slots: queue.SimpleQueue[OrtSlot] = queue.SimpleQueue()
-        for _ in range(self.workers):
-            size = (self._width, self._height)
-            self._slots.put(OrtSlot(self, self._session, size, request))
+        for slot in slots:
+            self._slots.put(slot)
+        _warm_up(slots)
 
     def reserve(self, timeout_s: float) -> OrtSlot | None:
         """Take a free slot; there is one for each core."""
@@ -92,6 +95,15 @@ class OrtSlot:
     def release(self) -> None:
         """Give the slot back."""
         self._engine.give_back(self)
+
+
+def _warm_up(slots: list[OrtSlot]) -> None:
+    """Run the largest batch on all slots at once: what memory that takes is taken now, and the first result is fast."""
+    with ThreadPoolExecutor(len(slots)) as pool:
+        for slot in slots:
+            slot.submit(slot.capacity)
+        for _ in pool.map(OrtSlot.complete, slots):
+            pass
 
 
 def open_session(path: Path) -> Any:

@@ -33,7 +33,8 @@ class Supply:
 def make_plan(demands: Iterable[Demand], supplies: Iterable[Supply]) -> Plan:
     """Unite the camera sets of the running tasks. The order of the arguments' items never matters.
 
-    A camera that several tasks share is hot once. A camera that nothing needs falls to its `unneeded` mode.
+    A camera that several tasks share is hot once. A camera that nothing needs falls to its `unneeded` mode; one that no
+    task names is closed.
     """
     tasks = sorted(demands, key=lambda demand: demand.task)
     cameras = {supply.camera: supply for supply in sorted(supplies, key=lambda supply: supply.camera)}
@@ -51,8 +52,8 @@ def _camera_plan(supply: Supply, demands: list[Demand]) -> CameraPlan:
         names = tuple(demand.task for demand in running)
         return CameraPlan(Mode.HOT, max(demand.rate_hz for demand in running), names, f"needed by {rates}")
     if not wanted:
-        reason = "no task names it"
-    elif len(wanted) == 1:
+        return CameraPlan(Mode.COLD, 0.0, (), "no task names it")
+    if len(wanted) == 1:
         reason = f"only {wanted[0].task} needs it and {wanted[0].task} is inactive"
     else:
         reason = f"needed by {', '.join(demand.task for demand in wanted)}, all inactive"
