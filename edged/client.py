@@ -23,7 +23,6 @@ from edged.errors import BackendUnavailable, EdgedError, NoAnswer, UsageError
 from edged.publish.wire import PREFIX, VERSION, pack, unpack
 from edged.rundir import check_ipc_path, control_endpoint, publish_endpoint, somebody_listens
 
-HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 1000, 3000
 CONNECT_S = 1.0  # a daemon that runs takes a connection sooner
 
 
@@ -247,8 +246,8 @@ class Control:
 
 def _connect(socket: zmq.Socket[bytes], endpoint: str, curve: CurveKeys | None, close: Any) -> None:
     socket.setsockopt(zmq.LINGER, 0)
-    socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
-    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+    # No heartbeats of our own: libzmq 4.3.5 aborts the process when their timer meets a full queue whose peer is gone.
+    # The daemon's carry a time to live, after which a connection to a daemon that vanished is given up.
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
     try:
         check_ipc_path(endpoint)

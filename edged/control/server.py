@@ -87,8 +87,15 @@ class ControlServer:
         self._sockets.append(socket)
         socket.setsockopt(zmq.LINGER, 200)
         socket.setsockopt(zmq.MAXMSGSIZE, request_max_bytes)
-        socket.setsockopt(zmq.HEARTBEAT_IVL, 1000)
-        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 3000)
+        # Clients that vanish are TCP's to find: libzmq 4.3.5 aborts the process when a heartbeat's timer meets a full
+        # queue whose peer is gone, and any client can fill its queue.
+        for option, value in (
+            (zmq.TCP_KEEPALIVE, 1),
+            (zmq.TCP_KEEPALIVE_IDLE, 10),
+            (zmq.TCP_KEEPALIVE_INTVL, 5),
+            (zmq.TCP_KEEPALIVE_CNT, 3),
+        ):
+            socket.setsockopt(option, value)
         if guarded is not None:
             self._guard = start_guard(socket, guarded)
         for endpoint in endpoints:

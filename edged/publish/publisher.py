@@ -102,6 +102,7 @@ class Publisher:
         for option, value in (
             (zmq.XPUB_VERBOSER, 1),
             (zmq.SNDHWM, queue),
+            (zmq.RCVHWM, 0),  # libzmq 4.3.5 aborts when a heartbeat's timer meets a full queue whose peer is gone
             (zmq.LINGER, 200),
             (zmq.MAXMSGSIZE, 4096),
             (zmq.HEARTBEAT_IVL, HEARTBEAT_MS),

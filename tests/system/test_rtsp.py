@@ -1,0 +1,163 @@
+"""RTSP cameras as they are: a real server that is killed, frozen, mute, changed and locked."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from parts import until
+
+SERVER = Path(__file__).with_name("rtsp_server.py")
+PYTHON = "/usr/bin/python3"  # the system's: GStreamer's bindings are its packages, not wheels
+PACKAGES = "python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good "
+PACKAGES += "gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-x"
+
+
+def why_missing():
+    """Return what this machine lacks for an RTSP server of its own, or nothing."""
+    if not Path(PYTHON).exists():
+        return f"no {PYTHON}"
+    checked = subprocess.run([PYTHON, SERVER, "--check"], capture_output=True, text=True, timeout=30, check=False)
+    return checked.stderr.strip().splitlines()[-1] if checked.returncode and checked.stderr.strip() else ""
+
+
+@pytest.fixture(scope="session")
+def gstreamer():
+    if why := why_missing():
+        pytest.skip(f"no RTSP server here ({why}); apt-get install {PACKAGES}")
+
+
+class Camera:
+    """One RTSP camera with its own process."""
+
+    def __init__(self, port, *args):
+        command = [PYTHON, SERVER, str(port), *args]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout.readline() == "ready\n"
+        self.url = f"rtsp://127.0.0.1:{port}/cam"
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+@pytest.fixture
+def camera(gstreamer):
+    started = []
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+
+    def camera(size="320x240", fps="15", account=""):
+        started.append(Camera(port, size, fps, *([account] if account else [])))
+        return started[-1]
+
+    yield camera
+    for one in started:
+        if one.process.poll() is None:
+            one.kill()
+
+
+def measure_open(running, name="front"):
+    """Return the seconds from the order to open until the first result."""
+    lines = [line for line in running.log.splitlines() if f"camera {name}: " in line]
+    at = {}
+    for line in lines:
+        hours, minutes, seconds = line.split()[0].split(":")
+        at.setdefault(
+            line.split(f"camera {name}: ")[1].split(":")[0], int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+        )
+    return at["running"] - at["connecting"]
+
+
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+def test_a_camera_is_read_and_comes_back_after_its_server_was_killed(daemon, site, task, camera, transport):
+    """Killed: back-off with the reason. Back with another resolution: running again by itself, frame ids go on."""
+    server = camera("320x240")
+    source = {"source": server.url, "transport": transport, "stall_timeout_s": 1}
+    running = daemon(site({"front": source}, {"t": task("front")}))
+    with running.subscriber() as subscriber:
+        result = subscriber.receive(10)
+        assert (result.width, result.height) == (320, 240)
+        assert measure_open(running) < 1.0
+        time_of = result.message["t"]
+        assert time_of["clock"] in ("arrival", "rtcp")
+        assert 0 < time_of["publish_mono_ns"] - time_of["mono_ns"] < 2e9
+        last = [subscriber.receive(2).frame_id for _ in range(20)][-1]
+        assert running.camera("front")["stream"] == "h264 320x240 15 Hz"
+        server.kill()
+        until(lambda: "Connection refused" in running.camera("front")["reason"], 12, lambda: running.camera("front"))
+        assert running.camera("front")["state"] in ("backoff", "connecting")
+        assert running.task("t")["state"] == "degraded"
+        while subscriber.receive(0.1) is not None:
+            pass
+        camera("160x128")
+        result = subscriber.receive(8)
+        assert (result.width, result.height) == (160, 128)
+        assert result.frame_id > last
+        until(lambda: running.task("t")["state"] == "active", 2)
+    assert running.camera("front")["opens"] == 2
+
+
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+def test_a_frozen_camera_is_stalled_in_time_and_goes_on_when_it_thaws(daemon, site, task, camera, transport):
+    server = camera()
+    source = {"source": server.url, "transport": transport, "stall_timeout_s": 1}
+    running = daemon(site({"front": source}, {"t": task("front")}))
+    with running.subscriber() as subscriber:
+        assert subscriber.receive(10) is not None
+        server.signal(signal.SIGSTOP)
+        began_s = time.monotonic()
+        until(lambda: running.camera("front")["state"] == "stalled", 5, lambda: running.camera("front"))
+        assert 0.8 < time.monotonic() - began_s < 2.5
+        until(lambda: running.task("t")["reason"] == "front stalled", 1)
+        server.signal(signal.SIGCONT)
+        while subscriber.receive(0) is not None:
+            pass
+        assert subscriber.receive(8) is not None
+        until(lambda: running.camera("front")["state"] == "running", 8)
+
+
+def test_a_server_that_accepts_and_never_answers(daemon, site, task, clip):
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        url = f"rtsp://127.0.0.1:{mute.getsockname()[1]}/cam"
+        cameras = {
+            "mute": {"source": url, "open_timeout_s": 0.7},
+            "good": {"source": f"file:{clip(frames=50)}", "loop": True},
+        }
+        running = daemon(site(cameras, {"t": task("mute", "good")}))
+        until(lambda: running.camera("mute")["state"] == "backoff", 5)
+        assert running.camera("mute")["reason"] == f"cannot open {url}: nothing came for 0.7 s"
+        with running.subscriber() as subscriber:
+            assert subscriber.receive(5).camera == "good"
+
+
+def test_a_wrong_password_is_said_and_never_shown(daemon, site, task, camera):
+    server = camera(account="driver:s3cret-and-right")
+    guarded = server.url.replace("rtsp://", "rtsp://${cred:front}@")
+    config = site(
+        {"front": {"source": guarded}, "rear": {"source": guarded.replace("front", "rear")}},
+        {"t": task("front", "rear")},
+    )
+    secrets = config / "secrets.yaml"
+    secrets.touch(0o600)
+    secrets.write_text('front: "driver:s3cret-and-wrong"\nrear: "driver:s3cret-and-right"\n')
+    running = daemon(config)
+    with running.subscriber() as subscriber:
+        assert subscriber.receive(10).camera == "rear"
+        until(lambda: running.camera("front")["state"] == "backoff", 5)
+    with running.subscriber("edged/1/") as subscriber:
+        told = [subscriber.receive_message(2) for _ in range(50)]
+    reason = running.camera("front")["reason"]
+    assert "401" in reason or "nauthorized" in reason
+    assert "***@127.0.0.1" in reason
+    for text in (reason, str(told), str(running.request("status")), running.log):
+        assert not re.search("s3cret|driver:", text)
