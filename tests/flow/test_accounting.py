@@ -111,7 +111,7 @@ def test_overload_loses_frames_by_cause_and_every_one_is_counted(daemon, site, t
     running, lanes, hurried = daemon(config), defaultdict(list), defaultdict(list)
     with running.subscriber("edged/1/det/t/") as subscriber, running.subscriber("edged/1/det/hurried/") as other:
         running.request("task.activate", tasks=["t", "hurried"])
-        receive_until_quiet(running, subscriber, lanes, seconds=4)
+        receive_until_quiet(running, subscriber, lanes, seconds=2.5)
         receive_until_quiet(running, other, hurried, seconds=0.1, task="hurried")
     losses = defaultdict(int)
     for name, received in (("t", lanes), ("hurried", hurried)):
@@ -129,8 +129,8 @@ def test_overload_loses_frames_by_cause_and_every_one_is_counted(daemon, site, t
                 assert result.frame_id % 100 == number_in(result.message["detections"])
             for cause in LOSSES:
                 losses[cause] += count[cause]
-    assert losses["superseded"] > 20
-    assert losses["rate"] > 20
+    assert losses["superseded"] > 10
+    assert losses["rate"] > 10
     assert losses["failed"] == 0
 
 
@@ -140,9 +140,9 @@ def test_a_slow_task_on_a_quick_camera_gets_its_rate(daemon, site, task, clip):
     running = daemon(config)
     until(lambda: running.task("seven")["rate_hz"] > 0, what="results")
     before, begin_s = {name: running.task(name)["frames"]["c"] for name in ("ten", "seven")}, time.monotonic()
-    time.sleep(3)
+    time.sleep(2)
     after, seconds = {name: running.task(name)["frames"]["c"] for name in ("ten", "seven")}, time.monotonic() - begin_s
     for name, wanted_hz in (("ten", 10), ("seven", 7)):
         served = after[name]["served"] - before[name]["served"]
-        assert abs(served / seconds - wanted_hz) < 0.7
-        assert after[name]["rate"] - before[name]["rate"] > 40
+        assert abs(served / seconds - wanted_hz) < 0.8
+        assert after[name]["rate"] - before[name]["rate"] > 25

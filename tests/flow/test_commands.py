@@ -169,30 +169,33 @@ def test_without_a_daemon_commands_end_with_69(tmp_path, args):
     assert (ended.returncode, ended.stdout, ended.stderr) == (69, "", wanted)
 
 
-def test_a_daemon_that_does_not_answer_in_time_is_75(tmp_path, monkeypatch):
-    endpoint = f"ipc://{tmp_path}/control.sock"
-    context = zmq.Context()
-    try:
-        with context.socket(zmq.ROUTER) as mute:
-            mute.bind(endpoint)
-            begin_s = time.monotonic()
-            ended = edged("status", "--connect", endpoint)
-        assert (ended.returncode, ended.stdout) == (75, "")
-        assert ended.stderr == f"edged: status: no answer from {endpoint} in 5 s\n"
-        assert 4.5 < time.monotonic() - begin_s < 8
-    finally:
-        context.term()
-
-
-def test_a_daemon_that_is_stopped_is_75_too(daemon, site, task, clip):
+def test_a_daemon_that_does_not_answer_in_time_is_75(daemon, site, task, clip, tmp_path):
+    """One that takes the request and stays mute, and one that is stopped; asked at the same time."""
+    mute_endpoint = f"ipc://{tmp_path}/control.sock"
     running = daemon(site({"a": {"source": f"file:{clip()}"}}, {"t": task("a")}))
+    endpoints, ended = (mute_endpoint, running.child.control), {}
+
+    def ask(endpoint):
+        ended[endpoint] = edged("status", "--connect", endpoint)
+
+    threads = [threading.Thread(target=ask, args=(endpoint,)) for endpoint in endpoints]
+    context = zmq.Context()
     running.process.send_signal(signal.SIGSTOP)
     try:
-        ended = edged("status", rundir=running.rundir)
+        with context.socket(zmq.ROUTER) as mute:
+            mute.bind(mute_endpoint)
+            begin_s = time.monotonic()
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(20)
+        assert 4.5 < time.monotonic() - begin_s < 9
     finally:
         running.process.send_signal(signal.SIGCONT)
-    assert (ended.returncode, ended.stdout) == (75, "")
-    assert "no answer from" in ended.stderr
+        context.term()
+    for endpoint in endpoints:
+        assert (ended[endpoint].returncode, ended[endpoint].stdout) == (75, "")
+        assert ended[endpoint].stderr == f"edged: status: no answer from {endpoint} in 5 s\n"
 
 
 def test_check_says_what_would_run(command, running):

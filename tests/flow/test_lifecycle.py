@@ -42,7 +42,7 @@ def test_sigterm_at_any_moment_ends_it_with_0_and_leaves_nothing(site, task, loo
     rng = random.Random(5)
     for number in range(RANDOM_STOPS):
         log = tmp_path / f"{number}.log"
-        delay_s = rng.uniform(0, 1.5)
+        delay_s = rng.uniform(0, 1.0)
         with log.open("wb") as file:
             child = DaemonProcess(config, file)
         until(lambda pid=child.process.pid: takes_signals(pid), 10, "a process that takes signals", every_s=0.001)

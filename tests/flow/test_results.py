@@ -50,6 +50,13 @@ def collect(subscriber, seconds):
     return found
 
 
+@pytest.fixture(scope="module")
+def recorded(running):
+    """Everything that was published in 1.5 s in which nobody ordered anything."""
+    with running.subscriber("edged/1/") as subscriber:
+        return collect(subscriber, 1.5)
+
+
 def by_lane(messages):
     lanes = defaultdict(list)
     for topic, message in messages:
@@ -58,11 +65,9 @@ def by_lane(messages):
     return lanes
 
 
-def test_every_message_has_every_key_of_its_schema(running):
-    with running.subscriber("edged/1/") as subscriber:
-        messages = collect(subscriber, 1.5)
+def test_every_message_has_every_key_of_its_schema(recorded):
     kinds = defaultdict(list)
-    for topic, message in messages:
+    for topic, message in recorded:
         assert topic.startswith("edged/1/")
         assert topic.endswith("/")
         kinds[topic.split("/")[2]].append(message)
@@ -88,10 +93,9 @@ def test_the_schema_check_of_these_tests_can_fail(running):
     ]
 
 
-def test_a_result_is_of_the_frame_it_names(running):
+def test_a_result_is_of_the_frame_it_names(recorded):
     """The network reads the number that is painted into the frame: ids are presentation order, B-frames or not."""
-    with running.subscriber() as subscriber:
-        lanes = by_lane(collect(subscriber, 1.5))
+    lanes = by_lane(recorded)
     assert set(lanes) == {("wide", "front"), ("wide", "rear"), ("narrow", "rear")}
     for messages in lanes.values():
         assert len(messages) > 15
@@ -100,11 +104,9 @@ def test_a_result_is_of_the_frame_it_names(running):
             assert (message["frame"]["width"], message["frame"]["height"]) == (64, 48)
 
 
-def test_results_are_numbered_timed_and_explained(running):
+def test_results_are_numbered_timed_and_explained(recorded):
     boots = set()
-    with running.subscriber() as subscriber:
-        lanes = by_lane(collect(subscriber, 1.5))
-    for messages in lanes.values():
+    for messages in by_lane(recorded).values():
         first = messages[0]["seq"]
         assert [message["seq"] for message in messages] == list(range(first, first + len(messages)))
         ids = [message["frame"]["id"] for message in messages]
@@ -127,9 +129,8 @@ def test_results_are_numbered_timed_and_explained(running):
     assert len(boots) == 1
 
 
-def test_two_tasks_on_one_camera_and_network_share_the_inference(running):
-    with running.subscriber() as subscriber:
-        lanes = by_lane(collect(subscriber, 1.0))
+def test_two_tasks_on_one_camera_and_network_share_the_inference(running, recorded):
+    lanes = by_lane(recorded)
     wide = {message["frame"]["id"]: message for message in lanes["wide", "rear"]}
     narrow = {message["frame"]["id"]: message for message in lanes["narrow", "rear"]}
     both = wide.keys() & narrow.keys()
