@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from edged.errors import NoAnswer
 
 STAGES = ("decode", "convert", "infer", "parse")
 WARM_UP_S = 2.0
+LOOK_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -152,13 +154,14 @@ def _at(values: list[float], share: float) -> float:
 
 
 def _count(subscriber: Subscriber, seconds: float) -> int:
-    """Count messages without decoding them: the subscriber shares the cores that are measured."""
-    socket, count = subscriber.socket, 0
-    until_s = time.monotonic() + seconds
+    """Count messages without decoding them, in few looks: the subscriber shares the cores that are measured."""
+    count, until_s = 0, time.monotonic() + seconds
     while (left_s := until_s - time.monotonic()) > 0:
-        if socket.poll(int(left_s * 1000) + 1, zmq.POLLIN):
-            socket.recv_multipart(copy=False)
-            count += 1
+        time.sleep(min(left_s, LOOK_S))
+        with suppress(zmq.Again):
+            while True:
+                subscriber.socket.recv_multipart(zmq.NOBLOCK, copy=False)
+                count += 1
     return count
 
 

@@ -143,11 +143,11 @@ class Dispatcher:
         late: list[Frame] = []
         with self._lock:
             now_ns = time.monotonic_ns()
-            for job in [jobs[0] for jobs in self._waiting.values()]:
-                if job.deadline_ns is not None and now_ns > job.deadline_ns:
-                    self._count(job, "late", job.tasks)
-                    self._leave(job)
-                    late.append(job.frame)
+            heads = [jobs[0] for jobs in self._waiting.values()]
+            for job in [job for job in heads if job.deadline_ns is not None and now_ns > job.deadline_ns]:
+                self._count(job, "late", job.tasks)
+                self._leave(job)
+                late.append(job.frame)
             batch = self._urgent() if self._waiting else None
         for frame in late:
             frame.release()
@@ -215,11 +215,12 @@ class Dispatcher:
 
     def _urgent(self) -> Batch:
         first = min((jobs[0] for jobs in self._waiting.values()), key=_urgency)
-        waiting = (job for jobs in self._waiting.values() for job in jobs if job.engine == first.engine)
-        same = sorted(waiting, key=_urgency)
         limits = self._limits[first.engine]
-        share = -(-len(same) // limits.workers)  # leave the other workers their part
-        jobs = tuple(same[: min(share, limits.max_batch)])
+        jobs: tuple[Job, ...] = (first,)
+        if limits.max_batch > 1:
+            same = [job for jobs in self._waiting.values() for job in jobs if job.engine == first.engine]
+            share = -(-len(same) // limits.workers)  # leave the other workers their part
+            jobs = tuple(sorted(same, key=_urgency)[: min(share, limits.max_batch)])
         for job in jobs:
             self._leave(job)
         return Batch(first.engine, jobs)
