@@ -9,11 +9,12 @@ from functools import partial
 
 from edged.camera import ORDER, SOURCES
 from edged.camera.base import CameraSource, Opening
-from edged.config import CameraConfig, Config, Secrets, TaskConfig, config_error
+from edged.config import CameraConfig, Config, ControlConfig, PublishConfig, Secrets, TaskConfig, config_error
 from edged.engines import ENGINES
 from edged.engines.base import Engine, EngineRequest
 from edged.engines.worker import LoadedEngine
 from edged.errors import BackendUnavailable, ConfigError
+from edged.publish.curve import Guarded, guard_fault
 from edged.tasks import PARSERS
 from edged.tasks.base import Parser, ParserSettings
 
@@ -132,6 +133,24 @@ def assemble(config: Config) -> Assembled:
         raise config_error(assembly.faults)
     engines = dict(assembly.engines.values())
     return Assembled(engines, assembly.task_engine, assembly.parsers, assembly.blocked, assembly.chosen)
+
+
+def guarded(config: PublishConfig | ControlConfig, secrets: Secrets) -> Guarded | None:
+    """Return a socket's endpoints behind CURVE, None where no keys are configured."""
+    if config.curve is None:
+        return None
+    return Guarded(config.endpoints, secrets.expand(config.curve.server_secret), config.curve.allowed_clients)
+
+
+def curve_faults(config: Config, secrets: Secrets) -> list[str]:
+    """Return a `file:line: key: text` for every CURVE key and folder that cannot be used."""
+    found = []
+    for name, socket in (("publish", config.edged.publish), ("control", config.edged.control)):
+        doors = guarded(socket, secrets)
+        fault = guard_fault(doors) if doors is not None else None
+        if fault is not None:
+            found.append(config.fault("edged", "", f"{name}.curve.{fault[0]}", fault[1]))
+    return found
 
 
 def not_yet(config: Config) -> list[str]:

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from edged.assembly import assemble, not_yet, source_opener
+from edged.assembly import assemble, guarded, not_yet, source_opener
 from edged.camera.pool import CameraPool
 from edged.camera.worker import CameraReport, CameraWorker, Traits
 from edged.config import Config, ControlConfig, PublishConfig, Secrets
@@ -302,10 +302,8 @@ def _doors(own: str, config: PublishConfig | ControlConfig, secrets: Secrets) ->
     """Return the plain endpoints of one socket, and those behind CURVE where keys are configured."""
     for endpoint in (own, *config.endpoints):
         check_ipc_path(endpoint)
-    if config.curve is None:
-        return [own, *config.endpoints], None
-    key = secrets.expand(config.curve.server_secret)
-    return [own], Guarded(config.endpoints, key, config.curve.allowed_clients)
+    doors = guarded(config, secrets)
+    return ([own, *config.endpoints] if doors is None else [own]), doors
 
 
 def _steady(report: CameraReport) -> str:

@@ -15,12 +15,13 @@ def add(commands: Any) -> None:
 
 def check(args: argparse.Namespace) -> int:
     """Report every fault by file and line, else what would run."""
-    from edged.assembly import assemble, not_yet
+    from edged.assembly import assemble, curve_faults, not_yet
     from edged.config import Secrets, config_error, load_config
 
     config = load_config(args.config)
-    if missing := config.missing_credentials(Secrets.from_environment(args.config)):
-        raise config_error(missing)
+    secrets = Secrets.from_environment(args.config)
+    if faults := config.missing_credentials(secrets) or curve_faults(config, secrets):
+        raise config_error(faults)
     assembled = assemble(config)
     notes = [*config.notes, *not_yet(config)]
     if args.json:

@@ -29,6 +29,19 @@ class Guarded:
     allowed_clients: Path
 
 
+def guard_fault(guarded: Guarded) -> tuple[str, str] | None:
+    """Return (configuration key, what is wrong with it), or None. The text shows no key."""
+    if not _public_key(guarded.secret_key):
+        return "server_secret", "is no CURVE secret key, which is 40 characters of Z85"
+    try:
+        clients = load_certificates(guarded.allowed_clients)
+    except OSError as exc:
+        return "allowed_clients", f"{guarded.allowed_clients}: {exc.strerror or exc}"
+    if not clients:
+        return "allowed_clients", f"{guarded.allowed_clients} has no *.key file: nobody could connect"
+    return None
+
+
 def start_guard(socket: zmq.Socket[bytes], guarded: Guarded) -> ThreadAuthenticator:
     """Make a socket, not bound yet, a CURVE server, and start the thread that answers for its context.
 
@@ -36,25 +49,23 @@ def start_guard(socket: zmq.Socket[bytes], guarded: Guarded) -> ThreadAuthentica
         The authenticator, to be stopped before the context is terminated.
 
     Raises:
-        ConfigError: the key is none, or the folder has no keys; the text shows no key.
+        ConfigError: the key is none, or the folder has no keys.
     """
-    key, folder = guarded.secret_key.encode(), guarded.allowed_clients
-    try:
-        usable = len(key) == 40 and len(z85.decode(key)) == 32
-        public_key = zmq.curve_public(key) if usable else b""
-    except (ValueError, KeyError, IndexError, zmq.ZMQError):
-        usable = False
-    if not usable:
-        raise ConfigError("curve.server_secret is no CURVE secret key, which is 40 characters of Z85")
-    try:
-        clients = load_certificates(folder)
-    except OSError as exc:
-        raise ConfigError(f"curve.allowed_clients: {folder}: {exc.strerror or exc}") from exc
-    if not clients:
-        raise ConfigError(f"curve.allowed_clients: {folder} has no *.key file: nobody could connect")
+    fault = guard_fault(guarded)
+    if fault is not None:
+        raise ConfigError(f"curve.{fault[0]}: {fault[1]}")
     authenticator = ThreadAuthenticator(socket.context)
     authenticator.start()
-    authenticator.configure_curve(domain="*", location=folder)
-    socket.curve_secretkey, socket.curve_publickey = key, public_key
+    authenticator.configure_curve(domain="*", location=guarded.allowed_clients)
+    socket.curve_secretkey, socket.curve_publickey = guarded.secret_key.encode(), _public_key(guarded.secret_key)
     socket.curve_server = True
     return authenticator
+
+
+def _public_key(secret_key: str) -> bytes:
+    """Return the public half of a secret key, empty when it is none."""
+    key = secret_key.encode()
+    try:
+        return zmq.curve_public(key) if len(key) == 40 and len(z85.decode(key)) == 32 else b""
+    except (ValueError, KeyError, IndexError, zmq.ZMQError):
+        return b""

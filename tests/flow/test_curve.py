@@ -1,0 +1,89 @@
+"""Endpoints behind CURVE: who has a key hears the results, who has none hears nothing, and a bad key is found early."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+import zmq
+import zmq.auth
+from parts import edged, until
+
+from edged.client import CommandRefused, Control, CurveKeys, Subscriber
+from edged.errors import BackendUnavailable, NoAnswer
+
+
+@pytest.fixture
+def guarded(site, task, clip, tmp_path):
+    """Return a maker of a configuration with CURVE on free ports, those ports, and the keys of two clients."""
+    keys = tmp_path / "keys"
+    (keys / "allowed").mkdir(parents=True)
+
+    def pair(name):
+        public, secret = zmq.auth.create_certificates(keys, name)
+        return (public, *(text.decode() for text in zmq.auth.load_certificate(secret)))
+
+    known, unknown, server = pair("known"), pair("unknown"), pair("server")
+    (keys / "allowed" / "known.key").write_bytes((keys / "known.key").read_bytes())
+    ports = []
+    for _ in range(2):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            ports.append(free.getsockname()[1])
+
+    def make(secret=server[2], allowed=keys / "allowed"):
+        config = site(
+            {"front": {"source": f"file:{clip(frames=100, rate=20)}", "loop": True}},
+            {"near": task("front")},
+            {
+                name: {
+                    "endpoints": [f"tcp://127.0.0.1:{port}"],
+                    "curve": {"server_secret": "${cred:curve}", "allowed_clients": str(allowed)},
+                }
+                for name, port in zip(("publish", "control"), ports, strict=True)
+            },
+        )
+        secrets = config / "secrets.yaml"
+        secrets.touch(0o600)
+        secrets.write_text(f"curve: '{secret}'\n")
+        return config
+
+    clients = [CurveKeys(server[1], one[1], one[2]) for one in (known, unknown)]
+    return make, [f"tcp://127.0.0.1:{port}" for port in ports], clients
+
+
+def test_a_known_key_hears_and_commands_an_unknown_one_and_none_do_not(guarded, daemon):
+    make, (publish, control), (known, unknown) = guarded
+    running = daemon(make())
+    with (
+        Subscriber(publish, curve=known) as friend,
+        Subscriber(publish, curve=unknown) as stranger,
+        Subscriber(publish) as plain,
+    ):
+        assert friend.receive(10) is not None
+        assert stranger.receive(1.0) is None
+        assert plain.receive(0.5) is None
+    with running.subscriber() as local:  # the ipc endpoint needs no key
+        assert local.receive(10) is not None
+    with Control(control, curve=known) as friend:
+        assert friend.request("task.list")["tasks"][0]["task"] == "near"
+        with pytest.raises(CommandRefused, match="no task 'far'"):
+            friend.request("task.activate", tasks=["far"])
+    with Control(control, 1.5, curve=unknown) as stranger, pytest.raises((NoAnswer, BackendUnavailable)):
+        stranger.request("task.list")
+    until(lambda: running.task("near")["rate_hz"] > 15, what="the daemon goes on")
+
+
+def test_a_bad_key_or_an_empty_folder_is_refused_by_check_and_run_with_its_line(guarded, tmp_path):
+    make, _, _ = guarded
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for config, said in (
+        (make(secret="planted-secret"), "publish.curve.server_secret: is no CURVE secret key"),
+        (make(allowed=empty), f"publish.curve.allowed_clients: {empty} has no *.key file: "),
+        (make(allowed=tmp_path / "none"), f"publish.curve.allowed_clients: {tmp_path / 'none'}: "),
+    ):
+        for command in ("check", "run"):
+            done = edged("--config", str(config), command, rundir=tmp_path / "run")
+            assert done.returncode == 78, done.stderr
+            assert f"{config / 'edged.yaml'}:1: {said}" in done.stderr
+            assert "planted-secret" not in done.stderr
