@@ -141,8 +141,9 @@ class Daemon:
         if plan != self._plan:
             self._log_changes(plan)
             self._plan = plan
+            self._pool.rest(plan)  # nothing is decoded that no route leads on, before as after
             self._dispatcher.set_routes(self._routes(plan))
-            self._pool.apply(plan)
+            self._pool.wake(plan)
         self._publish_states(reports)
 
     def _demands(self) -> list[Demand]:
@@ -267,7 +268,14 @@ class Daemon:
         picture_max_px = int(self._config.edged.limits.picture_mpx * 1e6)
         for name, camera in self._config.cameras.items():
             backend, opener = source_opener(name, camera, secrets)
-            traits = Traits(name, camera.loop, camera.pace == "fast", camera.stall_timeout_s, picture_max_px)
+            traits = Traits(
+                camera=name,
+                loop=camera.loop,
+                fast=camera.pace == "fast",
+                stall_timeout_s=camera.stall_timeout_s,
+                picture_max_px=picture_max_px,
+                patience_s=camera.open_timeout_s + camera.stall_timeout_s,
+            )
             cameras[name] = CameraWorker(traits, backend, opener, self._dispatcher.offer)
         return CameraPool(self._supervisor, cameras)
 

@@ -36,13 +36,14 @@ class Sink(Protocol):
 
 @dataclass(frozen=True)
 class Traits:
-    """What the worker needs to know of its camera's configuration."""
+    """What the worker needs to know of its camera's configuration. `patience_s` is the longest call of its source."""
 
     camera: str
     loop: bool = False
     fast: bool = False
     stall_timeout_s: float = 1.0
     picture_max_px: int = 36_000_000
+    patience_s: float = 10.0
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class CameraWorker:
 
     def __init__(self, traits: Traits, backend: str, open_source: Callable[[], CameraSource], sink: Sink) -> None:
         self.name = f"camera:{traits.camera}"
+        self.patience_s = traits.patience_s
         self._traits = traits
         self._backend = backend
         self._open_source = open_source

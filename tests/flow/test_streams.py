@@ -6,6 +6,7 @@ import socket
 import socketserver
 import threading
 import time
+from contextlib import suppress
 
 import cv2
 import pytest
@@ -159,15 +160,19 @@ def test_a_stream_that_falls_silent_is_stalled_and_then_opened_anew(daemon, site
 def test_garbage_instead_of_a_stream(daemon, site, task):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        listener.settimeout(10)
         source = {"source": f"http://127.0.0.1:{port}/x", "open_timeout_s": 1}
         running = daemon(site({"live": source}, {"t": task("live")}))
-        with listener.accept()[0] as client:
-            client.recv(4096)
-            client.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
-        until(lambda: running.camera("live")["state"] == "backoff")
         address = f"http://127.0.0.1:{port}/x"
-        assert running.camera("live")["reason"] == f"cannot open {address}: Server returned 404 Not Found"
+
+        def refused():
+            listener.settimeout(0.02)  # it comes again after each back-off
+            with suppress(TimeoutError), listener.accept()[0] as client:
+                client.recv(4096)
+                client.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+            return running.camera("live")["reason"] == f"cannot open {address}: Server returned 404 Not Found"
+
+        until(refused, what=lambda: running.camera("live"))
+        listener.settimeout(10)
         with listener.accept()[0] as client:
             client.recv(4096)
             client.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n" + b"no pictures " * 500)

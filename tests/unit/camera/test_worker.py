@@ -77,7 +77,9 @@ def start(monkeypatch):
 
     def start(opener, mode=Mode.HOT, **traits):
         worker = CameraWorker(Traits("front", **traits), "scripted", opener, sink)
-        CameraPool(supervisor, {"front": worker}).apply(plan(mode))
+        pool = CameraPool(supervisor, {"front": worker})
+        pool.rest(plan(mode))
+        pool.wake(plan(mode))
         return worker, frames
 
     yield start
