@@ -25,6 +25,7 @@ MATRIX = {1: "bt709", 5: "bt601", 6: "bt601", 9: "bt2020", 10: "bt2020"}  # AVCo
 FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 LIVE_OPTIONS = {"analyzeduration": "500000", "max_delay": "200000"}  # not nobuffer: it drops the first key frame
 RTSP_OPTIONS = {**LIVE_OPTIONS, "analyzeduration": "100000"}  # the session's description says what is in the stream
+HAS_SIDE_DATA = hasattr(av.Packet, "has_sidedata")  # not in the oldest PyAV allowed: arrival times it is, there
 STAMP_AGE_MAX_NS = 5_000_000_000  # a stamp further away is of a clock that is not ours
 
 av.logging.set_level(av.logging.PANIC)  # FFmpeg's own lines name addresses with passwords
@@ -131,7 +132,8 @@ class PyAvSource:
         if self._opening.scheme == "v4l2" and packet.pts is not None:  # the driver's CLOCK_MONOTONIC
             age_ns = time.monotonic_ns() - int(packet.pts * packet.time_base * 1_000_000_000)
             return _captured("driver", age_ns)
-        if self._opening.scheme in ("rtsp", "rtsps") and packet.has_sidedata("prft"):  # from RTCP sender reports
+        rtsp = self._opening.scheme in ("rtsp", "rtsps") and HAS_SIDE_DATA
+        if rtsp and packet.has_sidedata("prft"):  # from RTCP sender reports
             wall_us = int.from_bytes(bytes(packet.get_sidedata("prft"))[:8], sys.byteorder, signed=True)
             return _captured("rtcp", time.time_ns() - wall_us * 1000)
         return None
