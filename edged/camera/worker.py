@@ -173,7 +173,7 @@ class CameraWorker:
                     raise
                 source.rewind()
                 continue
-            self._cpu_ns += time.thread_time_ns() - cpu_ns
+            grabbed_ns = time.thread_time_ns() - cpu_ns
             capture = self._captured(grab, clock)
             if capture is None:
                 return
@@ -194,7 +194,7 @@ class CameraWorker:
             self._counter.packet(grab.pts, capture)
             begin_ns, cpu_ns = time.monotonic_ns(), time.thread_time_ns()
             pictures = source.decode(grab)
-            self._cpu_ns += time.thread_time_ns() - cpu_ns
+            self._cpu_ns += time.thread_time_ns() - cpu_ns + grabbed_ns  # reading counts where it leads to a picture
             self._deliver(pictures, begin_ns)
 
     def _captured(self, grab: Grab, clock: _MediaClock) -> Capture | None:
