@@ -44,17 +44,24 @@ class TaskState(str, Enum):
 
 @dataclass(frozen=True)
 class CameraPlan:
-    """One camera's part: its mode, the frames per second its tasks want, who wants it, and why in words."""
+    """One camera's part: its mode, the frames per second its tasks want, who wants it, and why in words.
+
+    `since_s` is when it came to this mode, on the clock that the planner was given.
+    """
 
     mode: Mode
     rate_hz: float
     tasks: tuple[str, ...]
     reason: str
+    since_s: float = 0.0
 
 
 @dataclass(frozen=True)
 class TaskPlan:
-    """One task's part: whether it runs, on which cameras, at what rate per camera, and why in words."""
+    """One task's part: whether it runs, on which cameras, at what rate per camera, and why in words.
+
+    `rate_hz` is what it gets; less than it wants, or 0, where the machine cannot do it all.
+    """
 
     state: TaskState
     cameras: tuple[str, ...]
@@ -63,8 +70,17 @@ class TaskPlan:
 
 
 @dataclass(frozen=True)
+class DeviceShare:
+    """Work on one device in seconds per second: what it can do, and what the plan gives out."""
+
+    capacity: float
+    planned: float
+
+
+@dataclass(frozen=True)
 class Plan:
     """What should run now. Equal inputs give equal plans."""
 
     cameras: Mapping[str, CameraPlan] = field(default_factory=dict)
     tasks: Mapping[str, TaskPlan] = field(default_factory=dict)
+    devices: Mapping[str, DeviceShare] = field(default_factory=dict)

@@ -26,6 +26,7 @@ from edged.config.scalars import (
 from edged.config.sources import FINITE, RTSP, SOURCE, Source
 
 Unneeded = Literal["warm", "parked", "cold"]
+Admission = Literal["degrade", "refuse"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 CAMERAS_MAX = 256
@@ -98,8 +99,12 @@ class SchedulerConfig(Strict):
     unneeded: Annotated[Unneeded, one_of("warm", "parked", "cold")] = Field(
         default="parked", description="what a camera falls to when no task needs it"
     )
-    linger_s: Annotated[float, real(0, 3600)] = Field(
-        default=5.0, description="seconds an unneeded camera stays in that mode before it falls lower; not used yet"
+    linger_s: Annotated[float, real(0, 86_400)] | None = Field(
+        default=None, description="seconds an unneeded camera stays in that mode before it is closed; absent: for ever"
+    )
+    admission: Annotated[Admission, one_of("degrade", "refuse")] = Field(
+        default="degrade",
+        description="what `task activate` does with a task that does not fit: run it slower, or refuse it",
     )
     signal_timeout_s: Annotated[float, real(0.05, 3600)] = Field(
         default=1.0, description="seconds after which a vehicle signal that was not renewed is unknown"

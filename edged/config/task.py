@@ -44,10 +44,13 @@ class AfterConfig(Strict):
 
 
 class SyncConfig(Strict):
-    """Frames of several cameras, taken at the same time, go through the network together."""
+    """Frames of several cameras that were taken at the same time go through the network together."""
 
     tolerance_ms: Annotated[float, real(0.1, 10_000)] = Field(
         description="largest distance in time between the frames of one group"
+    )
+    wait_ms: Annotated[float, real(0, 10_000)] = Field(
+        default=50.0, description="longest time that a group is held for a camera that is late"
     )
 
 
@@ -173,6 +176,11 @@ class TaskConfig(Strict):
     unneeded: Annotated[Unneeded, one_of("warm", "parked", "cold")] | None = Field(
         default=None,
         description="what its cameras fall to when nothing needs them; without it scheduler.unneeded",
+    )
+    linger_s: Annotated[float, real(0, 86_400)] | None = Field(
+        default=None,
+        description="seconds its unneeded cameras stay in that mode before they are closed; without it "
+        "scheduler.linger_s",
     )
     sync: SyncConfig | None = Field(default=None, description="group its cameras' frames in time")
     model: ModelConfig = Field(description="the network and the meaning of its outputs")

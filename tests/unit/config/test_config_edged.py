@@ -54,7 +54,7 @@ TABLE: list[Row] = [
         "scheduler: {unneeded: hot, linger_s: -1, warm_max: 3}",
         [
             "1: scheduler.unneeded: must be warm, parked or cold, got 'hot'",
-            "1: scheduler.linger_s: must be a number from 0 to 3600, got -1",
+            "1: scheduler.linger_s: must be a number from 0 to 86400, got -1",
             "1: scheduler.warm_max: unknown key; did you mean 'warm_max_s'?",
         ],
     ),

@@ -42,7 +42,7 @@ TABLE: list[Row] = [
     (
         task("name: lane"),
         [
-            "6: name: unknown key; allowed: active, after, cameras, deadline_ms, engine, model, priority, rate_hz, "
+            "6: name: unknown key; allowed: active, after, cameras, deadline_ms, engine, linger_s, model, priority, rate_hz, "
             "rate_min_hz, required, sync, unneeded, when"
         ],
     ),
