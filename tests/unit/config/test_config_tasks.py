@@ -42,8 +42,8 @@ TABLE: list[Row] = [
     (
         task("name: lane"),
         [
-            "6: name: unknown key; allowed: active, after, cameras, deadline_ms, engine, linger_s, model, priority, rate_hz, "
-            "rate_min_hz, required, sync, unneeded, when"
+            "6: name: unknown key; allowed: active, after, cameras, deadline_ms, engine, linger_s, model, priority, "
+            "rate_hz, rate_min_hz, required, sync, unneeded, when"
         ],
     ),
     # tasks: activation
