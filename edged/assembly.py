@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -22,6 +24,15 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class Origin:
+    """What an engine was loaded from: equal origins give equal engines. `files` are (name, inode, size, mtime)."""
+
+    backend: str
+    request: EngineRequest
+    files: tuple[tuple[str, int, int, int], ...]
+
+
+@dataclass(frozen=True)
 class Assembled:
     """The networks of a configuration, loaded.
 
@@ -34,13 +45,19 @@ class Assembled:
     parsers: Mapping[str, Parser] = field(default_factory=dict)
     blocked: Mapping[str, str] = field(default_factory=dict)
     chosen: Mapping[str, str] = field(default_factory=dict)
+    origins: Mapping[Origin, str] = field(default_factory=dict)
+
+
+NOTHING = Assembled()
+_serial = itertools.count()  # an engine's key is never used again: one that goes may still be at work
 
 
 class _Assembly:
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, running: Assembled) -> None:
         self.config = config
-        self.engines: dict[tuple[str, EngineRequest], tuple[str, LoadedEngine]] = {}
-        self.refused: dict[tuple[str, EngineRequest], BackendUnavailable] = {}
+        self.running = running
+        self.engines: dict[Origin, tuple[str, LoadedEngine]] = {}
+        self.refused: dict[Origin, BackendUnavailable] = {}
         self.built: list[tuple[str, str, ParserSettings, Parser]] = []
         self.task_engine: dict[str, str] = {}
         self.parsers: dict[str, Parser] = {}
@@ -81,18 +98,31 @@ class _Assembly:
         self.chosen[name] = f"none: {self.blocked[name]}"
 
     def _engine(self, backend: str, request: EngineRequest) -> tuple[str, LoadedEngine]:
-        known = (backend, request)
-        if known in self.refused:
-            raise self.refused[known]
-        if known not in self.engines:
-            try:
-                engine: Engine = ENGINES.load(backend)(request)
-            except BackendUnavailable as exc:
-                self.refused[known] = exc
-                raise
-            key = f"{request.onnx.stem}/{backend}/{engine.device}/{engine.precision}/{len(self.engines)}"
-            self.engines[known] = (key, LoadedEngine(engine, request.onnx.name))
-        return self.engines[known]
+        origin = Origin(backend, request, _files(request))
+        if origin in self.refused:
+            raise self.refused[origin]
+        if origin not in self.engines:
+            self.engines[origin] = self._running(origin) or self._load(origin)
+        return self.engines[origin]
+
+    def _running(self, origin: Origin) -> tuple[str, LoadedEngine] | None:
+        key = self.running.origins.get(origin)
+        return None if key is None else (key, self.running.engines[key])
+
+    def _load(self, origin: Origin) -> tuple[str, LoadedEngine]:
+        try:
+            engine: Engine = ENGINES.load(origin.backend)(origin.request)
+        except BackendUnavailable as exc:
+            self.refused[origin] = exc
+            raise
+        key = f"{origin.request.onnx.stem}/{origin.backend}/{engine.device}/{engine.precision}/{next(_serial)}"
+        return key, LoadedEngine(engine, origin.request.onnx.name)
+
+    def close_new(self) -> None:
+        """Free the engines that were loaded for nothing."""
+        for key, loaded in self.engines.values():
+            if key not in self.running.engines:
+                loaded.engine.close()
 
     def _bind(self, name: str, task: TaskConfig, key: str, loaded: LoadedEngine, parser_class: type[Parser]) -> None:
         model = task.model
@@ -111,16 +141,31 @@ class _Assembly:
         self.parsers[name] = parser
 
 
-def assemble(config: Config) -> Assembled:
+def _files(request: EngineRequest) -> tuple[tuple[str, int, int, int], ...]:
+    """Return the identity of the model's file and of what the store holds for it: a rebuilt engine is another one."""
+    paths = [request.onnx]
+    if request.store is not None:
+        with suppress(OSError):
+            paths += sorted(path for path in request.store.iterdir() if path.name.startswith(f"{request.onnx.stem}."))
+    found = []
+    for path in paths:
+        with suppress(OSError):
+            about = path.stat()
+            found.append((path.name, about.st_ino, about.st_size, about.st_mtime_ns))
+    return tuple(found)
+
+
+def assemble(config: Config, running: Assembled = NOTHING) -> Assembled:
     """Load every task's engine and build its parser.
 
     One model that several tasks use in the same way is loaded once. A task's back ends are tried in its own order;
-    where none is usable the task is blocked, which is no fault of the configuration.
+    where none is usable the task is blocked, which is no fault of the configuration. Engines of `running` whose
+    origin is unchanged are taken over as they are.
 
     Raises:
         ConfigError: models, parsers or labels that do not fit each other, all of them, by file and line.
     """
-    assembly = _Assembly(config)
+    assembly = _Assembly(config, running)
     for name, camera in config.cameras.items():
         for backend in camera.backend:
             try:
@@ -130,9 +175,11 @@ def assemble(config: Config) -> Assembled:
     for name, task in config.tasks.items():
         assembly.add(name, task)
     if assembly.faults:
+        assembly.close_new()
         raise config_error(assembly.faults)
     engines = dict(assembly.engines.values())
-    return Assembled(engines, assembly.task_engine, assembly.parsers, assembly.blocked, assembly.chosen)
+    origins = {origin: key for origin, (key, _) in assembly.engines.items()}
+    return Assembled(engines, assembly.task_engine, assembly.parsers, assembly.blocked, assembly.chosen, origins)
 
 
 def guarded(config: PublishConfig | ControlConfig, secrets: Secrets) -> Guarded | None:
@@ -158,17 +205,6 @@ def not_yet(config: Config) -> list[str]:
     found = []
     if config.edged.metrics.listen is not None:
         found.append(config.fault("edged", "", "metrics.listen", "this version serves no metrics yet"))
-    if config.edged.scheduler.unneeded == "warm":
-        found.append(config.fault("edged", "", "scheduler.unneeded", "this version parks instead of keeping warm"))
-    for name, task in config.tasks.items():
-        for rule in ("when", "after"):
-            if getattr(task, rule) is not None:
-                text = f"this version evaluates no rules yet; until then: edged task activate {name}"
-                found.append(config.fault("task", name, rule, text))
-        if task.sync is not None:
-            found.append(config.fault("task", name, "sync", "this version does not group frames in time yet"))
-        if task.unneeded == "warm":
-            found.append(config.fault("task", name, "unneeded", "this version parks instead of keeping warm"))
     return found
 
 

@@ -15,15 +15,40 @@ import itertools
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import zmq
 
 from edged.errors import BackendUnavailable, EdgedError, NoAnswer, UsageError
+from edged.publish.received import (
+    Detection,
+    FrameGroup,
+    LaneLine,
+    LostCamera,
+    TaskResult,
+    TaskState,
+    task_result,
+    task_state,
+)
 from edged.publish.wire import PREFIX, VERSION, pack, unpack
 from edged.rundir import check_ipc_path, control_endpoint, publish_endpoint, somebody_listens
 
+__all__ = [
+    "CommandRefused",
+    "Control",
+    "CurveKeys",
+    "Detection",
+    "FrameGroup",
+    "LaneLine",
+    "LostCamera",
+    "Subscriber",
+    "TaskResult",
+    "TaskState",
+]
+
+T = TypeVar("T")
 CONNECT_S = 1.0  # a daemon that runs takes a connection sooner
+LINGER_MS = 200  # what was sent last may take so long to leave
 
 
 class CommandRefused(EdgedError):
@@ -45,49 +70,11 @@ class CurveKeys:
     secret: str = field(repr=False)
 
 
-@dataclass(frozen=True)
-class Detection:
-    """One object: class name and id, score 0..1, box x1 y1 x2 y2 in pixels of the frame."""
-
-    label: str
-    class_id: int
-    score: float
-    box: tuple[float, float, float, float]
-    track_id: int | None
-    attrs: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class LaneLine:
-    """One lane: its kind, score 0..1, and points from near to far in pixels of the frame."""
-
-    kind: str
-    score: float
-    points: tuple[tuple[float, float], ...]
-
-
-@dataclass(frozen=True)
-class TaskResult:
-    """One task's findings in one frame. `gap` results before this one were lost; `message` is the map as it came."""
-
-    topic: str
-    task: str
-    camera: str
-    seq: int
-    gap: int
-    frame_id: int
-    width: int
-    height: int
-    capture_ns: int
-    mono_ns: int
-    latency_ms: Mapping[str, float]
-    detections: tuple[Detection, ...]
-    lanes: tuple[LaneLine, ...] | None
-    message: Mapping[str, Any]
-
-
 class Subscriber:
-    """Receives messages. Iterating gives results; `messages` gives everything as it comes. One thread's use.
+    """Receives messages. One thread's use.
+
+    Iterating and `receive` give results; `receive_state` gives tasks' states; `receive_any` gives either, for a topic
+    such as `edged/1/` that has both; `receive_message` gives everything as it comes.
 
     Args:
         endpoint: where the daemon publishes; this user's own daemon by default.
@@ -129,15 +116,19 @@ class Subscriber:
 
     def receive(self, timeout_s: float | None = None) -> TaskResult | None:
         """Return the next result, or None when none came in `timeout_s`. States and status are passed over."""
-        until_s = None if timeout_s is None else time.monotonic() + timeout_s
-        while True:
-            left_s = None if until_s is None else max(0.0, until_s - time.monotonic())
-            received = self.receive_message(left_s)
-            if received is None:
-                return None
-            topic, message = received
-            if topic.startswith(f"{PREFIX}det/"):
-                return self._result(topic, message)
+        return self._next((TaskResult,), timeout_s)
+
+    def receive_state(self, timeout_s: float | None = None) -> TaskState | None:
+        """Return the next state of a task, or None when none came in `timeout_s`. Results and status are passed over.
+
+        Results that are passed over are lost, so this is for a subscriber of its own, such as `edged/1/task/lane/`.
+        """
+        return self._next((TaskState,), timeout_s)
+
+    def receive_any(self, timeout_s: float | None = None) -> TaskResult | TaskState | None:
+        """Return the next result or task's state, or None when neither came in `timeout_s`. Status is passed over."""
+        either: tuple[type[TaskResult | TaskState], ...] = (TaskResult, TaskState)
+        return self._next(either, timeout_s)
 
     def receive_message(self, timeout_s: float | None = None) -> tuple[str, dict[str, Any]] | None:
         """Return the next (topic, message) of any kind, or None when none came in `timeout_s`."""
@@ -157,24 +148,21 @@ class Subscriber:
         self._socket.close(linger=0)
         self._context.term()
 
-    def _result(self, topic: str, message: dict[str, Any]) -> TaskResult:
-        frame, times, lanes = message["frame"], message["t"], message.get("lanes")
-        return TaskResult(
-            topic=topic,
-            task=message["task"],
-            camera=message["camera"],
-            seq=message["seq"],
-            gap=self._gap(message),
-            frame_id=frame["id"],
-            width=frame["width"],
-            height=frame["height"],
-            capture_ns=times["capture_ns"],
-            mono_ns=times["mono_ns"],
-            latency_ms=message["latency_ms"],
-            detections=tuple(map(_detection, message["detections"])),
-            lanes=None if lanes is None else tuple(map(_lane, lanes)),
-            message=message,
-        )
+    def _next(self, kinds: tuple[type[T], ...], timeout_s: float | None) -> T | None:
+        """Return the next message that is one of these kinds once it is typed."""
+        until_s = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            received = self.receive_message(None if until_s is None else max(0.0, until_s - time.monotonic()))
+            if received is None:
+                return None
+            typed = self._typed(*received)
+            if isinstance(typed, kinds):
+                return typed
+
+    def _typed(self, topic: str, message: dict[str, Any]) -> TaskResult | TaskState | None:
+        if topic.startswith(f"{PREFIX}det/"):
+            return task_result(topic, message, self._gap(message))
+        return task_state(topic, message) if topic.startswith(f"{PREFIX}task/") else None
 
     def _gap(self, message: Mapping[str, Any]) -> int:
         """Return how many results of this task and camera were lost since the last one that came."""
@@ -221,12 +209,7 @@ class Control:
         """
         request_id = next(self._ids)
         until_s = time.monotonic() + self._timeout_s
-        if not self._socket.poll(int(min(self._timeout_s, CONNECT_S) * 1000), zmq.POLLOUT):
-            if not somebody_listens(self.endpoint):
-                raise BackendUnavailable(f"no edged answers at {self.endpoint}; is it running (edged run)?")
-            if not self._socket.poll(int(max(0.0, until_s - time.monotonic()) * 1000), zmq.POLLOUT):
-                raise NoAnswer(f"{command}: no answer from {self.endpoint} in {self._timeout_s:g} s")
-        self._socket.send(pack({"v": VERSION, "id": request_id, "cmd": command, "args": args}))
+        self._send({"v": VERSION, "id": request_id, "cmd": command, "args": args}, until_s)
         while (left_s := until_s - time.monotonic()) > 0:
             if not self._socket.poll(int(left_s * 1000), zmq.POLLIN):
                 break
@@ -238,10 +221,34 @@ class Control:
             raise CommandRefused(answer["error"]["code"], answer["error"]["message"])
         raise NoAnswer(f"{command}: no answer from {self.endpoint} in {self._timeout_s:g} s")
 
+    def send(self, command: str, **args: Any) -> None:
+        """Send one of a stream of commands that are served at once (`signal.set`), and do not wait for its answer.
+
+        Raises:
+            BackendUnavailable: nobody listens there.
+            NoAnswer: somebody listens, but takes nothing.
+            CommandRefused: one of those before was refused. This one was sent.
+        """
+        self._send({"v": VERSION, "cmd": command, "args": args}, time.monotonic() + self._timeout_s)
+        while self._socket.poll(0, zmq.POLLIN):
+            answer = unpack(self._socket.recv())
+            if not answer["ok"]:
+                raise CommandRefused(answer["error"]["code"], answer["error"]["message"])
+
     def close(self) -> None:
         """Disconnect. Twice is harmless."""
-        self._socket.close(linger=0)
+        self._socket.close(linger=LINGER_MS)
         self._context.term()
+
+    def _send(self, message: Mapping[str, Any], until_s: float) -> None:
+        connect_s = min(self._timeout_s, CONNECT_S)
+        if not self._socket.poll(int(connect_s * 1000), zmq.POLLOUT):
+            if not somebody_listens(self.endpoint):
+                raise BackendUnavailable(f"no edged answers at {self.endpoint}; is it running (edged run)?")
+            if not self._socket.poll(int(max(0.0, until_s - time.monotonic()) * 1000), zmq.POLLOUT):
+                text = f"{message['cmd']}: no answer from {self.endpoint} in {self._timeout_s:g} s"
+                raise NoAnswer(text)
+        self._socket.send(pack(message))
 
 
 def _connect(socket: zmq.Socket[bytes], endpoint: str, curve: CurveKeys | None, close: Any) -> None:
@@ -262,19 +269,3 @@ def _connect(socket: zmq.Socket[bytes], endpoint: str, curve: CurveKeys | None, 
     except UsageError:
         close()
         raise
-
-
-def _detection(found: Mapping[str, Any]) -> Detection:
-    x1, y1, x2, y2 = found["box"]
-    return Detection(
-        found["class"],
-        found["class_id"],
-        found["score"],
-        (x1, y1, x2, y2),
-        found.get("track_id"),
-        found.get("attrs", {}),
-    )
-
-
-def _lane(found: Mapping[str, Any]) -> LaneLine:
-    return LaneLine(found["kind"], found["score"], tuple((x, y) for x, y in found["points"]))

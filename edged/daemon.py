@@ -12,31 +12,41 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from edged.assembly import assemble, guarded, not_yet, source_opener
+from edged.assembly import Assembled, assemble, guarded, not_yet
 from edged.camera.pool import CameraPool
-from edged.camera.worker import CameraReport, CameraWorker, Traits
+from edged.camera.worker import CameraReport
 from edged.config import Config, ControlConfig, PublishConfig, Secrets
 from edged.control.server import ControlServer, Request
-from edged.engines.worker import EngineWorker
-from edged.errors import EdgedError, WorkerFailed
+from edged.engines.worker import EngineHolder, EngineTable, EngineWorker
+from edged.errors import ConfigError, EdgedError, UsageError, WorkerFailed
+from edged.log import set_level
 from edged.notify import notify
-from edged.plan import Mode, Plan
+from edged.plan import CameraState, Plan, TaskState
+from edged.planning import Stock, demands, routes
 from edged.publish.curve import Guarded
 from edged.publish.publisher import Publisher
-from edged.publish.wire import STATUS_TOPIC, VERSION, task_topic
+from edged.publish.wire import STATUS_TOPIC, status_message, task_message, task_topic
+from edged.reload import Difference, Loaded, Refused, Reloader, difference
+from edged.results import Result
 from edged.rundir import RuntimeLock, check_ipc_path, control_endpoint, publish_endpoint, runtime_directory
 from edged.scheduler.activation import Activation
-from edged.scheduler.dispatch import Dispatcher, EngineLimits, Route
-from edged.scheduler.planner import Demand, Supply, make_plan
-from edged.status import StatusBook
-from edged.supervisor import ENGINE, SERVICE, Supervisor
+from edged.scheduler.admission import admit
+from edged.scheduler.budget import Budget, Frames
+from edged.scheduler.dispatch import Dispatcher
+from edged.scheduler.heat import Heat
+from edged.scheduler.planner import make_plan
+from edged.scheduler.rules import Summary
+from edged.scheduler.signals import SignalBook
+from edged.signals import kinds_with
+from edged.status import Now, StatusBook
+from edged.supervisor import ENGINE, ONCE, SERVICE, Supervisor
+from edged.threads import camera_worker, devices_of, engine_workers, limits_of, places_of, table_of, together
 
 log = logging.getLogger(__name__)
 
 TICK_S = 0.1
 STATUS_S = 1.0
 INBOX_MAX = 256
-COMMANDS = ("status", "task.list", "task.activate", "task.deactivate", "camera.list")
 
 
 @dataclass(frozen=True)
@@ -47,10 +57,23 @@ class Stop:
 
 
 @dataclass(frozen=True)
+class Reload:
+    """An order to read the configuration again, from a signal."""
+
+
+@dataclass(frozen=True)
 class Listened:
     """The tasks whose results somebody subscribes to."""
 
     tasks: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a rule says has changed."""
+
+
+Event = Request | Stop | Reload | Listened | Look | Loaded | Refused
 
 
 class Daemon:
@@ -62,44 +85,57 @@ class Daemon:
     """
 
     def __init__(self, config: Config, secrets: Secrets) -> None:
-        self._config = config
+        self._config, self._secrets = config, secrets
         self.boot = random_source.token_hex(8)
-        self._inbox: queue.SimpleQueue[Request | Stop | Listened] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._supervisor = Supervisor()
         self._plan = Plan()
         self._states: dict[str, dict[str, Any]] = {}
-        self._required = {name for name, task in config.tasks.items() if task.required}
         self._ready = False
+        self._reloading: list[Request] = []
+        self._retiring: EngineTable | None = None
+        self._workers: list[EngineWorker] = []
         with ExitStack() as undo:
             lock = RuntimeLock(runtime_directory())
             undo.callback(lock.close)
             self._assembled = assemble(config)
-            self._report_choices()
-            for line in not_yet(config):
-                log.warning("%s", line)
-            self._activation = Activation(config.tasks)
-            self._dispatcher = self._make_dispatcher()
-            self._publisher = self._make_publisher(lock, secrets)
+            self._report(self._assembled, config)
+            table = table_of(self._assembled)
+            self._holder = EngineHolder(table)
+            self._budget = Budget(devices_of(table), places_of(table))
+            self._heat = Heat()
+            self._limits = self._heat.read()
+            self._dispatcher = Dispatcher(limits_of(table))
+            kinds, timeout_s = kinds_with(config.edged.signals), config.edged.scheduler.signal_timeout_s
+            self._signals = SignalBook(kinds, timeout_s, lambda: self._inbox.put(Look()))
+            self._activation = Activation(config.tasks, self._signals)
+            self._followed = self._activation.followed()
+            self._stock = Stock(config)
+            self._publisher = self._make_publisher(lock)
             undo.callback(self._publisher.close)
-            self._control = self._make_control(lock, secrets)
+            self._commands: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
+                "status": self._status,
+                "task.list": self._task_list,
+                "task.activate": self._activate,
+                "task.deactivate": self._deactivate,
+                "camera.list": self._camera_list,
+                "signal.list": self._signals.listing,
+            }
+            self._control = self._make_control(lock)
             undo.pop_all()
         self._lock = lock
-        self._book = StatusBook(self.boot, config, self._assembled)
-        self._commands: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
-            "status": self._status,
-            "task.list": self._task_list,
-            "task.activate": self._activate,
-            "task.deactivate": self._deactivate,
-            "camera.list": self._camera_list,
-        }
-        self._workers: list[EngineWorker] = []
-        self._pool = self._start_workers(secrets)
+        self._book = StatusBook(self.boot)
+        self._supervisor.start(self._publisher, SERVICE)  # consumers before producers
+        self._supervisor.start(self._control, SERVICE)
+        self._start_engine_workers()
+        self._pool = CameraPool(self._supervisor, {})
+        self._start_cameras(frozenset(config.cameras))
 
     def run(self) -> int:
         """Work until a signal or `stop`. Returns the exit code; raises `WorkerFailed` when a vital worker is lost."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda number, _: self.stop(signal.Signals(number).name))
-        signal.signal(signal.SIGHUP, lambda *_: log.warning("reload is not available in this version; restart"))
+        signal.signal(signal.SIGHUP, lambda *_: self._inbox.put(Reload()))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
         try:
             self._loop()
@@ -111,96 +147,136 @@ class Daemon:
         """Ask the main loop to end. May be called from any thread, and from a signal handler."""
         self._inbox.put(Stop(why))
 
+    # ---- the main loop -----------------------------------------------------------------------------------------------
+
     def _loop(self) -> None:
-        next_status_s = 0.0
+        next_tick_s = next_status_s = 0.0
         while True:
-            self._replan()
-            if time.monotonic() >= next_status_s:
-                next_status_s = time.monotonic() + STATUS_S
-                self._publisher.post_state(STATUS_TOPIC, {"v": VERSION, **self._status({})}, keep=False)
-            for lost in self._supervisor.check():
-                log.error("%s: the daemon goes on without it: %s", lost.name, lost.error)
-            self._tell_ready()
-            notify("WATCHDOG=1")
+            now_s = time.monotonic()
+            if now_s >= next_tick_s:
+                next_tick_s = now_s + TICK_S
+                self._tick()
+            if now_s >= next_status_s:
+                next_status_s = now_s + STATUS_S
+                self._limits = self._heat.read()
+                self._publisher.post_state(STATUS_TOPIC, status_message(self._status({})), keep=False)
             try:
-                event = self._inbox.get(timeout=TICK_S)
+                event = self._inbox.get(timeout=max(0.0, next_tick_s - time.monotonic()))
             except queue.Empty:
                 continue
             if isinstance(event, Stop):
                 log.info("stopping: %s", event.why)
                 return
-            if isinstance(event, Listened):
-                self._activation.listened_to(event.tasks)
-            else:
-                self._answer(event)
+            self._obey(event)
 
-    def _replan(self) -> None:
-        """Make a plan of what is now, and bring the running workers to it. Equal plans change nothing."""
+    def _tick(self) -> None:
+        """Follow costs, losses, health and rules, and tell systemd."""
         reports = self._pool.reports()
-        plan = make_plan(self._demands(), self._supplies(reports))
+        for camera, report in reports.items():
+            self._budget.decoded(camera, report.cpu_s, report.counts.decoded + report.counts.caught_up)
+        delivered = {
+            name: Frames(counts.served, counts.lost_for_want_of_worker)
+            for name, counts in self._dispatcher.devices().items()
+        }
+        self._budget.tick(self._plan.devices, delivered, self._limits)
+        self._dispatcher.set_costs(self._budget.costs())
+        self._replan(reports)
+        self._retire()
+        for lost in self._supervisor.check():
+            log.error("%s: the daemon goes on without it: %s", lost.name, lost.error)
+            if lost.name == Reloader.name:
+                self._refuse_reload(lost.error)
+        self._tell_ready()
+        notify("WATCHDOG=1")
+
+    def _obey(self, event: Event) -> None:
+        if isinstance(event, Request):
+            self._answer(event)
+        elif isinstance(event, Listened):
+            self._activation.listened_to(event.tasks)
+            self._replan()
+        elif isinstance(event, Look):
+            self._replan()
+        elif isinstance(event, Reload):
+            self._begin_reload()
+        elif isinstance(event, Loaded):
+            self._take_over(event)
+        elif isinstance(event, Refused):
+            self._refuse_reload(event.error)
+
+    def _replan(self, reports: Mapping[str, CameraReport] | None = None) -> None:
+        """Make a plan of what is now, and bring the running workers to it. Equal plans change nothing."""
+        reports = self._pool.reports() if reports is None else reports
+        plan = make_plan(
+            demands(self._config, self._assembled, self._activation),
+            self._stock.supplies(reports),
+            self._budget.machine(),
+            self._plan,
+            time.monotonic(),
+        )
         if plan != self._plan:
-            self._log_changes(plan)
-            self._plan = plan
-            self._pool.rest(plan)  # nothing is decoded that no route leads on, before as after
-            self._dispatcher.set_routes(self._routes(plan))
-            self._pool.wake(plan)
+            self._follow(plan)
         self._publish_states(reports)
 
-    def _demands(self) -> list[Demand]:
-        return [
-            Demand(
-                name,
-                task.cameras,
-                task.rate_hz,
-                *self._activation.of(name),
-                self._assembled.blocked.get(name),
-            )
-            for name, task in self._config.tasks.items()
-        ]
-
-    def _supplies(self, reports: Mapping[str, CameraReport]) -> list[Supply]:
-        unneeded = self._config.edged.scheduler.unneeded
-        wishes: dict[str, list[str]] = {camera: [] for camera in reports}
-        for task in self._config.tasks.values():
-            for camera in task.cameras:
-                wishes[camera].append(task.unneeded or unneeded)
-        return [  # a camera is kept as ready as one of its tasks asks for; this version parks instead of keeping warm
-            Supply(
-                camera,
-                report.state,
-                _steady(report),
-                Mode.COLD if set(wishes[camera] or [unneeded]) == {"cold"} else Mode.PARKED,
-            )
-            for camera, report in reports.items()
-        ]
-
-    def _routes(self, plan: Plan) -> dict[str, tuple[Route, ...]]:
-        routes: dict[str, tuple[Route, ...]] = {}
-        for camera, wanted in plan.cameras.items():
-            routes[camera] = tuple(self._route(task) for task in wanted.tasks)
-        return routes
-
-    def _route(self, name: str) -> Route:
-        task = self._config.tasks[name]
-        return Route(name, self._assembled.task_engine[name], task.rate_hz, task.priority, task.deadline_ms)
+    def _follow(self, plan: Plan) -> None:
+        """Bring cameras and routes to a plan: nothing is decoded that no route leads on, before as after."""
+        self._log_changes(plan)
+        self._plan = plan
+        self._activation.running(frozenset(name for name, task in plan.tasks.items() if task.rate_hz > 0))
+        self._pool.rest(plan)
+        self._dispatcher.set_routes(routes(self._config, self._assembled, plan))
+        self._pool.wake(plan)
 
     def _publish_states(self, reports: Mapping[str, CameraReport]) -> None:
         for name, planned in self._plan.tasks.items():
-            cameras = {camera: reports[camera].state.value for camera in self._config.tasks[name].cameras}
-            state = {"state": planned.state.value, "cameras": cameras, "reason": planned.reason}
-            if self._states.get(name) != state:
-                self._states[name] = state
-                message = {"v": VERSION, "task": name, "boot": self.boot, **state}
+            task = self._config.tasks[name]
+            states = {camera: reports[camera].state for camera in task.cameras}
+            lost = {
+                camera: reports[camera].since_unix_ns
+                for camera, state in states.items()
+                if state is not CameraState.RUNNING
+            }
+            message = task_message(
+                name, self.boot, planned.state, states, planned.reason, planned.rate_hz, task.rate_hz, lost
+            )
+            if self._states.get(name) != message:
+                self._states[name] = message
                 self._publisher.post_state(task_topic(name), message)
 
+    def _tell_ready(self) -> None:
+        if self._ready:
+            return
+        required = {name for name, task in self._config.tasks.items() if task.required}
+        if required <= {task for (task, _) in self._publisher.sent()}:
+            self._ready = True
+            notify("READY=1", f"STATUS={len(self._config.tasks)} tasks, {len(self._config.cameras)} cameras")
+            log.info("ready")
+
+    # ---- orders ------------------------------------------------------------------------------------------------------
+
     def _answer(self, request: Request) -> None:
+        if request.command == "reload":
+            self._begin_reload(request)
+            return
         try:
             self._control.reply(request, self._commands[request.command](request.args))
         except EdgedError as exc:
             self._control.refuse(request, "refused", str(exc))
 
     def _status(self, _: Mapping[str, Any]) -> dict[str, Any]:
-        return self._book.status(self._plan, self._pool.reports(), self._workers, self._dispatcher, self._publisher)
+        return self._book.status(
+            Now(
+                self._config,
+                self._assembled,
+                self._plan,
+                self._pool.reports(),
+                self._workers,
+                self._dispatcher.counts(),
+                self._publisher.sent(),
+                self._budget,
+                self._signals.report(),
+            )
+        )
 
     def _task_list(self, _: Mapping[str, Any]) -> dict[str, Any]:
         return {"tasks": self._status({})["tasks"]}
@@ -209,23 +285,37 @@ class Daemon:
         return {"cameras": self._status({})["cameras"]}
 
     def _activate(self, args: Mapping[str, Any]) -> dict[str, Any]:
-        self._activation.command(args.get("tasks"), active=True)
+        names = self._activation.check(args.get("tasks"))
+        admission = self._admit(names)
+        self._activation.command(names, active=True)
         self._replan()
-        return self._task_list({})
+        return self._task_list({}) | {"admission": admission}
+
+    def _admit(self, names: list[str]) -> dict[str, str]:
+        """Return what each task that does not run yet will get, in words.
+
+        Raises:
+            UsageError: one of them does not fit, and the configuration wants such a task refused.
+        """
+        wishes = demands(self._config, self._assembled, self._activation)
+        stock = self._stock.supplies(self._pool.reports())
+        machine = self._budget.machine()
+        told = {}
+        for name in names:
+            if self._plan.tasks[name].state is not TaskState.INACTIVE:
+                continue
+            admission = admit(wishes, stock, machine, self._plan, name)
+            told[name] = f"{admission.breaks}; {admission.numbers}" if admission.breaks else admission.numbers
+            fits = admission.breaks is None and admission.granted_hz >= admission.wanted_hz
+            blocked = name in self._assembled.blocked
+            if self._config.edged.scheduler.admission == "refuse" and not fits and not blocked:
+                raise UsageError(f"task {name} does not fit: {told[name]}; nothing was activated")
+        return told
 
     def _deactivate(self, args: Mapping[str, Any]) -> dict[str, Any]:
-        self._activation.command(args.get("tasks"), active=False)
+        self._activation.command(self._activation.check(args.get("tasks")), active=False)
         self._replan()
         return self._task_list({})
-
-    def _tell_ready(self) -> None:
-        if self._ready:
-            return
-        answered = {task for (task, _) in self._publisher.sent()}
-        if self._required <= answered:
-            self._ready = True
-            notify("READY=1", f"STATUS={len(self._config.tasks)} tasks, {len(self._config.cameras)} cameras")
-            log.info("ready")
 
     def _submit(self, request: Request) -> bool:
         if self._inbox.qsize() >= INBOX_MAX:
@@ -233,51 +323,120 @@ class Daemon:
         self._inbox.put(request)
         return True
 
-    def _make_dispatcher(self) -> Dispatcher:
-        return Dispatcher(
-            {
-                key: EngineLimits(loaded.engine.max_batch, loaded.engine.workers)
-                for key, loaded in self._assembled.engines.items()
-            }
-        )
+    def _emit(self, result: Result, wait: bool) -> None:
+        """Take a result from an engine worker's thread."""
+        if result.task in self._followed:
+            self._activation.noted(Summary.of(result))
+        self._publisher.post(result, wait)
 
-    def _make_publisher(self, lock: RuntimeLock, secrets: Secrets) -> Publisher:
-        plain, guarded = _doors(publish_endpoint(lock.directory), self._config.edged.publish, secrets)
-        queue = self._config.edged.limits.send_queue
-        return Publisher(plain, self.boot, lambda tasks: self._inbox.put(Listened(tasks)), guarded, queue)
+    # ---- reload ------------------------------------------------------------------------------------------------------
 
-    def _make_control(self, lock: RuntimeLock, secrets: Secrets) -> ControlServer:
-        plain, guarded = _doors(control_endpoint(lock.directory), self._config.edged.control, secrets)
+    def _begin_reload(self, request: Request | None = None) -> None:
+        """Read the configuration in a thread of its own; several who ask meanwhile get one answer."""
+        if request is not None:
+            self._reloading.append(request)
+        if Reloader.name not in self._supervisor.names():
+            log.info("reading the configuration again")
+            worker = Reloader(self._config.directory, self._assembled, self._inbox.put)
+            self._supervisor.start(worker, ONCE)
+
+    def _refuse_reload(self, error: Exception) -> None:
+        self._supervisor.stop([Reloader.name])
+        log.error("the configuration was not taken over, nothing has changed:\n%s", error)
+        code = "refused" if isinstance(error, ConfigError) else "failed"
+        for request in self._reloading:
+            self._control.refuse(request, code, str(error))
+        self._reloading.clear()
+
+    def _take_over(self, loaded: Loaded) -> None:
+        """Apply a changed configuration: what is equal in both goes on as it runs."""
+        self._supervisor.stop([Reloader.name])
+        found = difference(self._config, loaded.config, self._secrets, loaded.secrets)
+        self._report(loaded.assembled, loaded.config)
+        self._retire_all()
+        self._let_go(found)
+        new, old = table_of(loaded.assembled), self._holder.table
+        both = together(old, new)
+        self._holder.table = both
+        self._dispatcher.set_limits(limits_of(both))
+        self._budget.place(devices_of(both), places_of(both))
+        self._retiring = EngineTable({key: old.engines[key] for key in old.engines.keys() - new.engines.keys()}, {})
+        self._config, self._secrets, self._assembled = loaded.config, loaded.secrets, loaded.assembled
+        edged = loaded.config.edged
+        self._signals.redefine(kinds_with(edged.signals), edged.scheduler.signal_timeout_s)
+        self._activation.reload(loaded.config.tasks)
+        self._followed = self._activation.followed()
+        self._stock = Stock(loaded.config)
+        set_level(edged.log.level)
+        self._start_engine_workers()
+        self._start_cameras(found.cameras)
+        self._states = {name: state for name, state in self._states.items() if name in self._config.tasks}
+        self._replan()
+        self._tell_reloaded(found)
+
+    def _let_go(self, found: Difference) -> None:
+        """End the routes and workers of cameras that go or change; what the plan says of the others stays."""
+        touched = found.gone | found.cameras
+        kept = {name: one for name, one in self._plan.cameras.items() if name not in touched}
+        self._plan = Plan(kept, self._plan.tasks, self._plan.devices)
+        self._dispatcher.set_routes(routes(self._config, self._assembled, self._plan))
+        self._pool.stop(touched & self._config.cameras.keys())
+        for camera in touched:
+            self._budget.forget(camera)
+
+    def _tell_reloaded(self, found: Difference) -> None:
+        answer = {"changed": list(found.words), "kept": found.kept, "restart": list(found.restart)}
+        log.info("configuration taken over: %s; %d kept", ", ".join(found.words) or "no change", found.kept)
+        if found.restart:
+            log.warning("these need a restart and are as before: %s", ", ".join(found.restart))
+        for request in self._reloading:
+            self._control.reply(request, answer)
+        self._reloading.clear()
+
+    def _retire(self) -> None:
+        """Close the engines that a reload took away, once no batch uses them."""
+        if self._retiring is None or any(self._dispatcher.in_flight(key) for key in self._retiring.engines):
+            return
+        table = table_of(self._assembled)
+        self._holder.table = table
+        self._dispatcher.set_limits(limits_of(table))
+        for loaded in self._retiring.engines.values():
+            loaded.engine.close()
+        self._retiring = None
+
+    def _retire_all(self) -> None:
+        """Finish the retirement of a reload before the next one; its batches are short."""
+        while self._retiring is not None:
+            self._retire()
+            time.sleep(0.005)
+
+    # ---- start and stop --------------------------------------------------------------------------------------------
+
+    def _make_publisher(self, lock: RuntimeLock) -> Publisher:
+        plain, guard = _doors(publish_endpoint(lock.directory), self._config.edged.publish, self._secrets)
+        waiting = self._config.edged.limits.send_queue
+        return Publisher(plain, self.boot, lambda tasks: self._inbox.put(Listened(tasks)), guard, waiting)
+
+    def _make_control(self, lock: RuntimeLock) -> ControlServer:
+        plain, guard = _doors(control_endpoint(lock.directory), self._config.edged.control, self._secrets)
         request_max_bytes = self._config.edged.limits.request_kb * 1024
-        return ControlServer(plain, COMMANDS, self._submit, guarded, request_max_bytes)
+        immediate = {"signal.set": self._signals.set}
+        return ControlServer(plain, [*self._commands, "reload"], self._submit, guard, request_max_bytes, immediate)
 
-    def _start_workers(self, secrets: Secrets) -> CameraPool:
-        """Start consumers before producers."""
-        start = self._supervisor.start
-        start(self._publisher, SERVICE)
-        start(self._control, SERVICE)
-        parsers = {task: parser.parse for task, parser in self._assembled.parsers.items()}
-        workers = max((loaded.engine.workers for loaded in self._assembled.engines.values()), default=0)
-        for number in range(workers):
-            name = f"engine:{number}"
-            engines = self._assembled.engines
-            worker = EngineWorker(name, self._dispatcher, engines, parsers, self._publisher.post)
+    def _start_engine_workers(self) -> None:
+        running: dict[str, int] = {}
+        for worker in self._workers:
+            running[worker.device] = running.get(worker.device, 0) + 1
+        devices = devices_of(self._holder.table)
+        for worker in engine_workers(devices, running, self._dispatcher, self._holder, self._emit, self._budget):
             self._workers.append(worker)
-            start(worker, ENGINE)
-        cameras = {}
-        picture_max_px = int(self._config.edged.limits.picture_mpx * 1e6)
-        for name, camera in self._config.cameras.items():
-            backend, opener = source_opener(name, camera, secrets)
-            traits = Traits(
-                camera=name,
-                loop=camera.loop,
-                fast=camera.pace == "fast",
-                stall_timeout_s=camera.stall_timeout_s,
-                picture_max_px=picture_max_px,
-                patience_s=camera.open_timeout_s + camera.stall_timeout_s,
-            )
-            cameras[name] = CameraWorker(traits, backend, opener, self._dispatcher.offer)
-        return CameraPool(self._supervisor, cameras)
+            self._supervisor.start(worker, ENGINE)
+
+    def _start_cameras(self, cameras: frozenset[str]) -> None:
+        sink, counter = self._dispatcher.offer, self._pool.counter
+        self._pool.replace(
+            {name: camera_worker(name, self._config, self._secrets, sink, counter(name)) for name in sorted(cameras)}
+        )
 
     def _close(self) -> None:
         notify("STOPPING=1")
@@ -286,14 +445,16 @@ class Daemon:
             self._supervisor.close()
         except WorkerFailed as exc:
             log.warning("%s; the process ends without waiting", exc)
-        for loaded in self._assembled.engines.values():
+        for loaded in self._holder.table.engines.values():
             loaded.engine.close()
         self._lock.close()
 
-    def _report_choices(self) -> None:
-        for task, chosen in self._assembled.chosen.items():
-            level = logging.WARNING if task in self._assembled.blocked else logging.INFO
+    def _report(self, assembled: Assembled, config: Config) -> None:
+        for task, chosen in assembled.chosen.items():
+            level = logging.WARNING if task in assembled.blocked else logging.INFO
             log.log(level, "task %s: %s", task, chosen)
+        for line in not_yet(config):
+            log.warning("%s", line)
 
     def _log_changes(self, plan: Plan) -> None:
         for task, planned in plan.tasks.items():
@@ -312,11 +473,6 @@ def _doors(own: str, config: PublishConfig | ControlConfig, secrets: Secrets) ->
         check_ipc_path(endpoint)
     doors = guarded(config, secrets)
     return ([own, *config.endpoints] if doors is None else [own]), doors
-
-
-def _steady(report: CameraReport) -> str:
-    """A stalled camera's reason counts seconds: the plan must not change with each of them."""
-    return "" if report.reason.startswith("nothing came for") else report.reason
 
 
 def run(config: Config, secrets: Secrets) -> int:

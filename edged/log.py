@@ -26,4 +26,9 @@ def start_logging(level: str) -> None:
         handler.setFormatter(logging.Formatter("%(asctime)s.%(msecs)03d %(levelname).1s %(message)s", "%H:%M:%S"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level.upper())
+    set_level(level)
+
+
+def set_level(level: str) -> None:
+    """Log `level` (debug, info, warning, error) and above from now on."""
+    logging.getLogger().setLevel(level.upper())

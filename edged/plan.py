@@ -60,21 +60,33 @@ class CameraPlan:
 class TaskPlan:
     """One task's part: whether it runs, on which cameras, at what rate per camera, and why in words.
 
-    `rate_hz` is what it gets; less than it wants, or 0, where the machine cannot do it all.
+    `rate_hz` is what it gets; less than `wanted_hz`, or 0, where the machine cannot do it all. `suspended` marks a task
+    that is wanted and whole, and for which nothing is left.
     """
 
     state: TaskState
     cameras: tuple[str, ...]
     rate_hz: float
     reason: str
+    wanted_hz: float = 0.0
+    suspended: bool = False
 
 
 @dataclass(frozen=True)
 class DeviceShare:
-    """Work on one device in seconds per second: what it can do, and what the plan gives out."""
+    """Work on one device in seconds per second: what it can do, what the plan gives out, and what all would take.
+
+    `levels` are (priority, what is given out to it and all above), from the highest down.
+    """
 
     capacity: float
     planned: float
+    wanted: float = 0.0
+    levels: tuple[tuple[int, float], ...] = ()
+
+    def above(self, priority: int) -> float:
+        """Return what is given out to tasks of a higher priority."""
+        return max((planned for level, planned in self.levels if level > priority), default=0.0)
 
 
 @dataclass(frozen=True)

@@ -85,10 +85,20 @@ class Latency:
 
 
 @dataclass(frozen=True)
+class Group:
+    """Frames of several cameras that were taken at the same time: one for each of `cameras` out of `wanted`."""
+
+    id: int
+    cameras: tuple[str, ...]
+    wanted: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Result:
     """One task's findings in one frame, ready to be published. Frozen: it crosses threads.
 
-    `capture_ns` is Unix time, `mono_ns` CLOCK_MONOTONIC, both of the capture; `clock` names their source.
+    `capture_ns` is Unix time, `mono_ns` CLOCK_MONOTONIC, both of the capture; `clock` names their source. `group` says
+    which frames belong to this one, None for a task that takes each camera's frames on their own.
     """
 
     task: str
@@ -102,3 +112,4 @@ class Result:
     latency: Latency
     engine: EngineUse
     found: Found = field(default_factory=Found)
+    group: Group | None = None

@@ -6,7 +6,7 @@ import os
 import resource
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,63 +15,57 @@ from edged.assembly import Assembled
 from edged.camera.worker import CameraReport
 from edged.config import Config
 from edged.engines.worker import EngineWorker
-from edged.plan import Plan, TaskState
-from edged.publish.publisher import Publisher
-from edged.scheduler.dispatch import Dispatcher, TaskCounts
+from edged.plan import Plan
+from edged.publish.publisher import Sent
+from edged.scheduler.budget import Budget
+from edged.scheduler.dispatch import TaskCounts
 
 RATE_WINDOW_S = 0.9
 PAGE_BYTES = resource.getpagesize()
 
 
+@dataclass(frozen=True)
+class Now:
+    """Everything that a status is made of, at one moment."""
+
+    config: Config
+    assembled: Assembled
+    plan: Plan
+    reports: Mapping[str, CameraReport]
+    workers: Sequence[EngineWorker]
+    counts: Mapping[tuple[str, str], TaskCounts]
+    sent: Mapping[tuple[str, str], Sent]
+    budget: Budget
+    signals: Sequence[Mapping[str, Any]]
+
+
 class StatusBook:
     """Puts the parts' counters together, and turns totals into rates. One thread's use."""
 
-    def __init__(self, boot: str, config: Config, assembled: Assembled) -> None:
-        self._boot, self._config, self._assembled = boot, config, assembled
+    def __init__(self, boot: str) -> None:
+        self._boot = boot
         self._start_s = time.monotonic()
-        self._before: tuple[float, float, dict[tuple[str, str], int]] = (
-            self._start_s,
-            time.process_time(),
-            {},
-        )
+        self._before: tuple[float, float, dict[tuple[str, str], int]] = (self._start_s, time.process_time(), {})
         self._rates: dict[tuple[str, str], float] = {}
         self._cpu_cores = 0.0
 
-    def status(
-        self,
-        plan: Plan,
-        reports: Mapping[str, CameraReport],
-        workers: Sequence[EngineWorker],
-        dispatcher: Dispatcher,
-        publisher: Publisher,
-    ) -> dict[str, Any]:
+    def status(self, now: Now) -> dict[str, Any]:
         """Return the whole state; `tasks` and `cameras` have the keys of `task list` and `camera list`, and more."""
-        counts, sent = dispatcher.counts(), publisher.sent()
-        self._measure({key: one.served for key, one in counts.items()})
+        self._measure({key: one.served for key, one in now.counts.items()})
         return {
             "boot": self._boot,
             "version": __version__,
             "pid": os.getpid(),
             "uptime_s": round(time.monotonic() - self._start_s, 1),
             "cpu_cores": round(self._cpu_cores, 3),
-            "cpu_s": self._cpu(reports, workers),
+            "cpu_s": _cpu(now),
             "rss_mb": _rss_mb(),
-            "tasks": [self._task(name, plan, counts, sent) for name in self._config.tasks],
-            "cameras": [self._camera(name, plan, report) for name, report in reports.items()],
-            "engines": self._engines(),
+            "tasks": [self._task(name, now) for name in now.config.tasks],
+            "cameras": [_camera(name, now) for name in now.reports],
+            "devices": _devices(now),
+            "engines": _engines(now),
+            "signals": list(now.signals),
         }
-
-    def _cpu(self, reports: Mapping[str, CameraReport], workers: Sequence[EngineWorker]) -> dict[str, float]:
-        """CPU seconds since the start: of each stage, and of the whole process."""
-        spent = [worker.cpu() for worker in workers]
-        stages = {
-            "decode": sum(report.cpu_s for report in reports.values()),
-            "convert": sum(one.convert for one in spent),
-            "infer": sum(one.infer for one in spent),
-            "parse": sum(one.parse for one in spent),
-            "total": time.process_time(),
-        }
-        return {stage: round(seconds, 4) for stage, seconds in stages.items()}
 
     def _measure(self, served: dict[tuple[str, str], int]) -> None:
         now_s, cpu_s = time.monotonic(), time.process_time()
@@ -82,68 +76,105 @@ class StatusBook:
         self._cpu_cores = (cpu_s - cpu_then_s) / (now_s - then_s)
         self._before = (now_s, cpu_s, served)
 
-    def _task(
-        self,
-        name: str,
-        plan: Plan,
-        counts: Mapping[tuple[str, str], TaskCounts],
-        sent: Mapping[tuple[str, str], Any],
-    ) -> dict[str, Any]:
-        planned, task = plan.tasks[name], self._config.tasks[name]
-        frames = {}
-        for camera in task.cameras:
-            count = asdict(counts.get((name, camera), TaskCounts()))
-            out = sent.get((name, camera))
-            count["published"] = (out.seq - out.dropped) if out else 0
-            count["dropped"] = out.dropped if out else 0
-            frames[camera] = count
+    def _task(self, name: str, now: Now) -> dict[str, Any]:
+        planned, task = now.plan.tasks[name], now.config.tasks[name]
         rates = [self._rates.get((name, camera), 0.0) for camera in planned.cameras]
         return {
             "task": name,
             "state": planned.state.value,
-            "active": planned.state is not TaskState.INACTIVE,
+            "active": bool(planned.cameras),
             "cameras": list(task.cameras),
             "rate_hz": round(sum(rates) / len(rates), 2) if rates else 0.0,
+            "granted_hz": planned.rate_hz,
+            "wanted_hz": task.rate_hz,
             "reason": planned.reason,
-            "engine": self._assembled.chosen.get(name, ""),
-            "frames": frames,
+            "engine": now.assembled.chosen.get(name, ""),
+            "frames": {camera: _frames(name, camera, now) for camera in task.cameras},
         }
 
-    def _camera(self, name: str, plan: Plan, report: CameraReport) -> dict[str, Any]:
-        wanted = plan.cameras[name]
-        reason = report.reason or wanted.reason
-        return {
-            "id": name,
-            "mode": wanted.mode.value,
-            "state": report.state.value,
-            "reason": reason,
-            "rate_hz": round(report.rate_hz, 2),
-            "age_ms": None if report.age_ms is None else round(report.age_ms, 1),
-            "since_s": round((time.monotonic_ns() - report.since_mono_ns) / 1e9, 1),
-            "tasks": list(wanted.tasks),
-            "backend": report.backend,
-            "stream": report.stream,
-            "size": list(report.size) if report.size else None,
-            "opens": report.opens,
-            "frames": asdict(report.counts),
-        }
 
-    def _engines(self) -> list[dict[str, Any]]:
-        users: dict[str, list[str]] = {}
-        for task, key in self._assembled.task_engine.items():
-            users.setdefault(key, []).append(task)
-        return [
-            {
-                "model": loaded.model,
-                "backend": loaded.engine.backend,
-                "device": loaded.engine.device,
-                "precision": loaded.engine.precision,
-                "batch": loaded.engine.max_batch,
-                "fixed_batch": loaded.engine.fixed_batch,
-                "tasks": users.get(key, []),
-            }
-            for key, loaded in self._assembled.engines.items()
-        ]
+def _frames(task: str, camera: str, now: Now) -> dict[str, int]:
+    counts = asdict(now.counts.get((task, camera), TaskCounts()))
+    sent = now.sent.get((task, camera), Sent())
+    return {**counts, "published": sent.seq - sent.dropped, "dropped": sent.dropped}
+
+
+def _camera(name: str, now: Now) -> dict[str, Any]:
+    wanted, report = now.plan.cameras[name], now.reports[name]
+    machine = now.budget.machine()
+    decode_s = machine.decode_s.get(name)
+    return {
+        "id": name,
+        "mode": wanted.mode.value,
+        "state": report.state.value,
+        "reason": report.reason or wanted.reason,
+        "rate_hz": round(report.rate_hz, 2),
+        "age_ms": None if report.age_ms is None else round(report.age_ms, 1),
+        "since_s": round((time.monotonic_ns() - report.since_mono_ns) / 1e9, 1),
+        "tasks": list(wanted.tasks),
+        "backend": report.backend,
+        "stream": report.stream,
+        "stream_hz": None if report.stream_hz is None else round(report.stream_hz, 2),
+        "decode_ms": None if decode_s is None else round(1000 * decode_s, 3),
+        "size": list(report.size) if report.size else None,
+        "opens": report.opens,
+        "kept": {"packets": report.kept_packets, "seconds": round(report.kept_s, 2)},
+        "frames": asdict(report.counts),
+    }
+
+
+def _cpu(now: Now) -> dict[str, float]:
+    """CPU seconds since the start: of each stage, and of the whole process."""
+    spent = [worker.cpu() for worker in now.workers]
+    stages = {
+        "decode": sum(report.cpu_s for report in now.reports.values()),
+        "convert": sum(one.convert for one in spent),
+        "infer": sum(one.infer for one in spent),
+        "parse": sum(one.parse for one in spent),
+        "total": time.process_time(),
+    }
+    return {stage: round(seconds, 4) for stage, seconds in stages.items()}
+
+
+def _devices(now: Now) -> list[dict[str, Any]]:
+    machine = now.budget.machine()
+    return [
+        {
+            "device": name,
+            "capacity": share.capacity,
+            "planned": share.planned,
+            "done": round(now.budget.done(name), 2),
+            "parallel": now.budget.device(name).units,
+            "workers": machine.workers.get(name, 0),
+            "note": machine.notes.get(name, ""),
+        }
+        for name, share in now.plan.devices.items()
+    ]
+
+
+def _engines(now: Now) -> list[dict[str, Any]]:
+    users: dict[str, list[str]] = {}
+    for task, key in now.assembled.task_engine.items():
+        users.setdefault(key, []).append(task)
+    costs = now.budget.costs()
+    rows = []
+    for key, loaded in now.assembled.engines.items():
+        engine, cost = loaded.engine, costs.get(key)
+        row = {
+            "model": loaded.model,
+            "backend": engine.backend,
+            "device": engine.device,
+            "precision": engine.precision,
+            "batch": engine.max_batch,
+            "fixed_batch": engine.fixed_batch,
+            "tasks": users.get(key, []),
+        }
+        if cost is not None:
+            sizes = sorted({1, engine.max_batch})
+            row["cost_ms"] = {str(size): round(1000 * cost.of(size), 3) for size in sizes}
+            row |= {"fixed_ms": round(1000 * cost.fixed_s, 4), "picture_ms": round(1000 * cost.picture_s, 4)}
+        rows.append(row)
+    return rows
 
 
 def _rss_mb() -> float:

@@ -41,6 +41,7 @@ class Policy:
 CAMERA = Policy(vital=False, silence_s=30.0)
 ENGINE = Policy(restarts=0, silence_s=60.0)  # a broken CUDA context outlives any thread: systemd restarts us
 SERVICE = Policy(restarts=0)
+ONCE = Policy(restarts=0, vital=False, silence_s=600.0)  # a piece of work that ends by itself
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edged.frame import Frame
+from edged.results import Group
+
+__all__ = ["Batch", "Cost", "Group", "Job"]
 
 
 @dataclass(frozen=True)
 class Job:
     """One frame to be inferred by one engine for one or several tasks. Carries one lease of the frame.
 
-    `deadline_ns` is CLOCK_MONOTONIC, None where lateness does not matter; `posted_ns` is when the frame was
-    offered; `lossless` marks a `pace: fast` camera, whose result must not be dropped.
+    All times are CLOCK_MONOTONIC. `deadlines_ns` has one for each of `tasks`, None where lateness does not matter;
+    `deadline_ns` is the earliest of them, after `expires_ns` nobody wants the result. `posted_ns` is when the frame
+    was ready to be taken; `lossless` marks a `pace: fast` camera, whose result must not be dropped.
     """
 
     frame: Frame
@@ -22,6 +26,9 @@ class Job:
     deadline_ns: int | None
     posted_ns: int
     lossless: bool
+    deadlines_ns: tuple[int | None, ...]
+    expires_ns: int | None
+    group: Group | None = None
 
 
 @dataclass(frozen=True)
@@ -40,17 +47,9 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Group:
-    """Frames of several cameras that were taken at the same time: one for each of `cameras` out of `wanted`."""
-
-    id: int
-    cameras: tuple[str, ...]
-    wanted: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Batch:
-    """Jobs that one inference serves, all for the same engine."""
+    """Jobs that one inference serves, all for the same engine. `number` tells the dispatcher's batches apart."""
 
     engine: str
     jobs: tuple[Job, ...]
+    number: int

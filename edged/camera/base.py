@@ -40,7 +40,8 @@ class Grab:
 
     `pts` orders pictures (any unit); `key` says that decoding may start here; `due_s` is its time on a recorded
     stream's own clock, None on a live one; `capture` is set where driver or sender stamp their pictures; `data` is
-    the source's own.
+    the source's own. `disposable` says that no other picture refers to this one, so that it may be skipped while its
+    neighbours are decoded; where that is not known it is False. `size_bytes` is what holding it costs.
     """
 
     data: Any
@@ -48,6 +49,8 @@ class Grab:
     key: bool
     due_s: float | None = None
     capture: Capture | None = None
+    disposable: bool = False
+    size_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,12 @@ class CameraSource(Protocol):
 
     Every call returns within the opening's time limits. Allowed order: `grab`, then exactly one of `decode` or
     `skip` for that grab; `drain` and `rewind` only after `CameraEnded`; `close` at any time, twice is harmless.
+    A warm camera holds packets: unless the source is `raw`, further grabs may come before the earlier ones are
+    decoded or skipped, in the order of their grabs.
     """
+
+    raw: bool
+    """Its pictures come uncompressed in the driver's few buffers: each grab is done with before the next."""
 
     def __init__(self, opening: Opening) -> None:
         """Open the stream. Raise `CameraError`, with no secret in its text."""

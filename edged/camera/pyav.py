@@ -16,6 +16,7 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from edged.camera.base import CameraStalled, Decoded, Grab, Opening
+from edged.camera.nal import disposable_test
 from edged.errors import CameraEnded, CameraError
 from edged.frame import Capture, ClockName, Color, Picture, PixelFormat
 
@@ -41,6 +42,7 @@ class PyAvSource:
         self._offset_s = self._last_due_s = 0.0
         self._origin: int | None = None  # time stamp of the first packet since the file began
         self._packets_read = 0
+        self._wall_to_mono_ns = time.monotonic_ns() - time.time_ns()
         try:
             self._container: Any = self._open()
         except (av.error.FFmpegError, OSError, ValueError) as exc:
@@ -48,6 +50,10 @@ class PyAvSource:
         try:
             self._stream = self._first_video()
             self._packets = self._demux()
+            context = self._stream.codec_context
+            self.raw = context.name == "rawvideo"
+            self._intra_only = bool(context.codec.intra_only)
+            self._is_disposable = disposable_test(context.name, bytes(context.extradata or b""))
         except CameraError:
             self.close()
             raise
@@ -106,7 +112,13 @@ class PyAvSource:
         if packet is None or packet.size == 0:
             raise self._ended()
         self._packets_read += 1
-        return Grab(packet, packet.pts, bool(packet.is_keyframe), self._due_s(packet), self._stamp(packet))
+        key = bool(packet.is_keyframe)
+        disposable = self._intra_only or (not key and self._disposable(packet))
+        return Grab(packet, packet.pts, key, self._due_s(packet), self._stamp(packet), disposable, packet.size)
+
+    def _disposable(self, packet: Any) -> bool:
+        """Ask the container first, then the packet's own bytes."""
+        return bool(packet.is_disposable) or (self._is_disposable is not None and self._is_disposable(packet))
 
     def _ended(self) -> CameraError:
         """A file ends; a live stream has no end, whatever its server says, and is opened anew."""
@@ -135,8 +147,20 @@ class PyAvSource:
         rtsp = self._opening.scheme in ("rtsp", "rtsps") and HAS_SIDE_DATA
         if rtsp and packet.has_sidedata("prft"):  # from RTCP sender reports
             wall_us = int.from_bytes(bytes(packet.get_sidedata("prft"))[:8], sys.byteorder, signed=True)
-            return _captured("rtcp", time.time_ns() - wall_us * 1000)
+            return self._sent(wall_us * 1000)
         return None
+
+    def _sent(self, wall_ns: int) -> Capture | None:
+        """Return the capture time for a sender's stamp.
+
+        Its clock and ours are compared as ours was when the stream was opened: a step of ours changes nothing. Where
+        that gives no believable age, it is compared as ours is now.
+        """
+        capture = _captured("rtcp", time.monotonic_ns() - self._wall_to_mono_ns - wall_ns)
+        if capture is None:
+            self._wall_to_mono_ns = time.monotonic_ns() - time.time_ns()
+            capture = _captured("rtcp", time.monotonic_ns() - self._wall_to_mono_ns - wall_ns)
+        return capture
 
     def decode(self, grab: Grab) -> Sequence[Decoded]:
         """Decode one packet; one that is damaged gives nothing."""

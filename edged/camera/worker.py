@@ -9,12 +9,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from edged.camera.base import CameraSource, Decoded, Grab
+from edged.camera.base import CameraSource, Decoded
 from edged.camera.counter import FrameCounter, FrameCounts
+from edged.camera.feed import Feed
+from edged.camera.pace import Bell
+from edged.camera.reader import Reader
 from edged.errors import CameraEnded, CameraError, EdgedError
-from edged.frame import Capture, Frame
+from edged.frame import Frame
 from edged.plan import CameraState, Mode
 
 log = logging.getLogger(__name__)
@@ -22,8 +25,6 @@ log = logging.getLogger(__name__)
 BACKOFF_FIRST_S = 0.25
 BACKOFF_MAX_S = 1.0
 IDLE_BEAT_S = 5.0
-LATE_MAX_S = 1.0  # a paced file this far behind its clock goes on from where it is, not faster
-KEY_FRAME_WAIT_S = 10.0  # a stream without marked key frames (intra refresh) is decoded from anywhere after this
 RATE_WINDOW = 32
 
 
@@ -36,7 +37,11 @@ class Sink(Protocol):
 
 @dataclass(frozen=True)
 class Traits:
-    """What the worker needs to know of its camera's configuration. `patience_s` is the longest call of its source."""
+    """What the worker needs to know of its camera's configuration.
+
+    `patience_s` is the longest call of its source. A warm camera keeps no more than `warm_max_s` and `warm_max_bytes`
+    of packets.
+    """
 
     camera: str
     loop: bool = False
@@ -44,13 +49,18 @@ class Traits:
     stall_timeout_s: float = 1.0
     picture_max_px: int = 36_000_000
     patience_s: float = 10.0
+    warm_max_s: float = 4.0
+    warm_max_bytes: int = 16_000_000
 
 
 @dataclass(frozen=True)
 class CameraReport:
     """What a camera's stream is at this moment.
 
-    `age_ms` is the age of its newest frame, None before the first; `cpu_s` is what decoding has cost so far.
+    `rate_hz` is what was decoded per second of late; `stream_hz` what the open stream gives, None before it is known.
+    `age_ms` is the age of its newest frame, None before the first; `cpu_s` is what decoding has cost so far. The state
+    is so since `since_mono_ns`, which was `since_unix_ns` by the wall clock of that moment. A warm camera keeps
+    `kept_packets`, the first of them for `kept_s`.
     """
 
     camera: str
@@ -66,67 +76,103 @@ class CameraReport:
     opens: int
     counts: FrameCounts
     cpu_s: float
+    since_unix_ns: int = 0
+    stream_hz: float | None = None
+    kept_packets: int = 0
+    kept_s: float = 0.0
+
+
+class _Moment(NamedTuple):
+    """A state, why, and since when."""
+
+    state: CameraState
+    reason: str
+    mono_ns: int
+    unix_ns: int
 
 
 class CameraWorker:
-    """Runs one camera as the plan wants it. `set_mode`, `report` and `wake` may be called from any thread."""
+    """Runs one camera as the plan wants it. `set_mode`, `report` and `wake` may be called from any thread.
 
-    def __init__(self, traits: Traits, backend: str, open_source: Callable[[], CameraSource], sink: Sink) -> None:
+    `counter` goes on with the frame numbers of a worker that has ended.
+    """
+
+    def __init__(
+        self,
+        traits: Traits,
+        backend: str,
+        open_source: Callable[[], CameraSource],
+        sink: Sink,
+        counter: FrameCounter | None = None,
+    ) -> None:
         self.name = f"camera:{traits.camera}"
         self.patience_s = traits.patience_s
+        self.counter = counter or FrameCounter()
         self._traits = traits
         self._backend = backend
         self._open_source = open_source
         self._sink = sink
-        self._changed = threading.Condition()
-        self._mode = Mode.COLD
-        self._state = CameraState.CLOSED
-        self._reason = "not started"
-        self._since_ns = time.monotonic_ns()
+        self._bell = Bell()
+        self._mode, self._wanted_hz = Mode.COLD, 0.0
+        self._now = _Moment(CameraState.CLOSED, "not started", time.monotonic_ns(), time.time_ns())
+        self._silence = (0, 0)  # CLOCK_MONOTONIC when a stall began, and its Unix time
+        self._full = f"parked: warm keeps at most {traits.warm_max_s:g} s (or {traits.warm_max_bytes / 1e6:g} MB)"
         self._stream = ""
         self._opens = 0
-        self._last_grab_ns = 0
+        self._feed: Feed | None = None
+        self._reader: Reader | None = None
         self._cpu_ns = 0
         self._newest_size: tuple[int, int] | None = None
         self._newest_ns = 0
         self._arrivals: deque[int] = deque(maxlen=RATE_WINDOW)
-        self._counter = FrameCounter()
         self._stop = threading.Event()
 
-    def set_mode(self, mode: Mode) -> None:
-        """Follow the plan from the next packet on."""
-        with self._changed:
-            if mode is not self._mode:
-                self._mode = mode
-                self._changed.notify_all()
+    def set_mode(self, mode: Mode, rate_hz: float = 0.0) -> None:
+        """Follow the plan from the next packet on. A hot camera need not decode more than `rate_hz`; 0 is all."""
+        self._wanted_hz = rate_hz
+        if mode is not self._mode:
+            self._mode = mode
+            self._bell.ring()
 
     def wake(self) -> None:
         """End any wait that is not inside the source."""
-        with self._changed:
-            self._changed.notify_all()
+        self._bell.ring()
 
     def report(self) -> CameraReport:
         """Return a snapshot. A running camera whose stream has gone quiet is reported as stalled."""
-        now_ns = time.monotonic_ns()
-        state, reason, since_ns = self._state, self._reason, self._since_ns
-        quiet_s = (now_ns - self._last_grab_ns) / 1e9
-        if state is CameraState.RUNNING and self._expects_frames() and quiet_s > self._traits.stall_timeout_s:
-            state, reason, since_ns = (
-                CameraState.STALLED,
-                f"nothing came for {quiet_s:.1f} s",
-                self._last_grab_ns,
-            )
+        now_ns, now = time.monotonic_ns(), self._now
+        if now.state is CameraState.RUNNING:
+            now = self._stalled(now_ns) or now
         age_ms = (now_ns - self._newest_ns) / 1e6 if self._newest_ns else None
+        feed = self._feed
+        kept_packets, kept_s = feed.kept if feed is not None else (0, 0.0)
+        interval_s = feed.gate.interval_s if feed is not None else None
         return CameraReport(
-            self._traits.camera, self._mode, state, reason, since_ns, self._rate_hz(now_ns), age_ms, self._backend,
-            self._stream, self._newest_size, self._opens, self._counter.counts, self._cpu_ns / 1e9,
+            self._traits.camera, self._mode, now.state, now.reason, now.mono_ns, self._rate_hz(now_ns), age_ms,
+            self._backend, self._stream, self._newest_size, self._opens, self.counter.counts, self._cpu_ns / 1e9,
+            now.unix_ns, 1.0 / interval_s if interval_s else None, kept_packets, kept_s,
         )  # fmt: skip
 
     def run(self, stop: threading.Event, beat: Callable[[], None]) -> None:
         """Keep the camera as its mode says until `stop` is set."""
         self._stop = stop
+        with self._bell:
+            self._keep_open(beat)
+        self._enter(CameraState.CLOSED, "stopped")
+
+    def _stalled(self, now_ns: int) -> _Moment | None:
+        reader = self._reader
+        quiet_ns = reader.quiet_since_ns if reader is not None else 0
+        if not quiet_ns or now_ns - quiet_ns <= self._traits.stall_timeout_s * 1e9:
+            return None
+        if self._silence[0] != quiet_ns:
+            self._silence = (quiet_ns, time.time_ns() - (now_ns - quiet_ns))
+        reason = f"nothing came for more than {self._traits.stall_timeout_s:g} s"
+        return _Moment(CameraState.STALLED, reason, *self._silence)
+
+    def _keep_open(self, beat: Callable[[], None]) -> None:
         backoff_s = BACKOFF_FIRST_S
-        while not stop.is_set():
+        while not self._stop.is_set():
             beat()
             if self._mode is Mode.COLD:
                 self._enter(CameraState.CLOSED, "not needed")
@@ -148,74 +194,66 @@ class CameraWorker:
             except CameraError as exc:
                 backoff_s = self._back_off(exc, BACKOFF_FIRST_S if self._ran_for_s() > 1.0 else backoff_s)
             finally:
-                self._counter.end()
+                self._feed = self._reader = None
+                self.counter.end()
                 source.close()
-        self._enter(CameraState.CLOSED, "stopped")
 
     def _follow(self, source: CameraSource, beat: Callable[[], None]) -> None:
-        """Grab packet by packet until the plan closes the camera or the stream breaks."""
-        clock = _MediaClock()
-        decoding = False
-        waiting_since_s = time.monotonic()
+        """Read packet by packet until the plan closes the camera or the stream breaks."""
+        feed = self._feed = Feed(source, self.counter, self._traits.warm_max_s, self._traits.warm_max_bytes)
+        reader = self._reader = Reader(source, self._traits.fast, self._bell)
         while not self._stop.is_set() and self._mode is not Mode.COLD:
             beat()
-            if self._traits.fast and self._mode is not Mode.HOT:
-                self._enter(CameraState.RUNNING, "the reader waits: no task needs it")
-                self._wait(IDLE_BEAT_S, lambda: self._mode is Mode.HOT)
-                continue
-            cpu_ns = time.thread_time_ns()
+            mode = self._mode
             try:
-                grab = source.grab()
+                if mode is Mode.HOT:
+                    self._decode_next(reader, feed)
+                elif self._traits.fast:
+                    self._enter(CameraState.RUNNING, "the reader waits: no task needs it")
+                    self._wait(IDLE_BEAT_S, lambda: self._mode is Mode.HOT)
+                else:
+                    self._rest_next(reader, feed, mode is Mode.WARM)
             except CameraEnded:
-                self._deliver(source.drain(), time.monotonic_ns())
-                self._counter.end()
+                self._deliver(feed.drain(), time.monotonic_ns())
+                self.counter.end()
                 if not self._traits.loop:
                     raise
                 source.rewind()
-                continue
-            grabbed_ns = time.thread_time_ns() - cpu_ns
-            capture = self._captured(grab, clock)
-            if capture is None:
-                return
-            self._last_grab_ns = time.monotonic_ns()
-            self._enter(CameraState.RUNNING, "")
-            if self._mode is not Mode.HOT:
-                if decoding:
-                    source.rest()
-                    self._counter.rest()
-                    decoding = False
-                waiting_since_s = time.monotonic()
-            elif not decoding:
-                decoding = grab.key or time.monotonic() - waiting_since_s > KEY_FRAME_WAIT_S
-            if not decoding:
-                source.skip(grab)
-                self._counter.skip()
-                continue
-            self._counter.packet(grab.pts, capture)
-            begin_ns, cpu_ns = time.monotonic_ns(), time.thread_time_ns()
-            pictures = source.decode(grab)
-            self._cpu_ns += time.thread_time_ns() - cpu_ns + grabbed_ns  # reading counts where it leads to a picture
-            self._deliver(pictures, begin_ns)
 
-    def _captured(self, grab: Grab, clock: _MediaClock) -> Capture | None:
-        """Wait until a recorded packet is due and return its capture time; None when a stop cut the wait."""
-        if grab.capture is not None:
-            return grab.capture
-        if grab.due_s is None:
-            return Capture(time.time_ns(), time.monotonic_ns(), "arrival")
-        media_ns = round(grab.due_s * 1e9)
-        if self._traits.fast:
-            return Capture(time.time_ns(), time.monotonic_ns(), "media", media_ns)
-        while (left_s := clock.left_s(grab.due_s)) > 0:
-            if self._stop.is_set() or self._mode is Mode.COLD:
-                return None
-            self._wait(left_s, lambda: self._mode is Mode.COLD)
-        return Capture(time.time_ns(), time.monotonic_ns(), "media", media_ns)
+    def _rest_next(self, reader: Reader, feed: Feed, keep: bool) -> None:
+        """Read a packet and leave it undecoded."""
+        feed.pause()
+        grab = reader.next(resting=True)
+        if grab is None:
+            return
+        at_s = reader.at_s(grab)
+        feed.gate.saw(at_s, grab.due_s is not None or reader.waited)
+        feed.rest(grab, at_s, keep)
+        self._enter(CameraState.RUNNING, self._full if feed.full else "")
+        reader.rest(grab)
+
+    def _decode_next(self, reader: Reader, feed: Feed) -> None:
+        """Decode a packet: one that was kept, else the next that comes and is due."""
+        begin_ns, cpu_ns = time.monotonic_ns(), time.thread_time_ns()
+        feed.wake()
+        pictures = feed.catch_up()
+        if pictures is None:
+            grab = reader.next(resting=False)
+            if grab is None:
+                return
+            self._enter(CameraState.RUNNING, "")
+            begin_ns = time.monotonic_ns()
+            feed.gate.saw(reader.at_s(grab), grab.due_s is not None or reader.waited)
+            rate_hz = 0.0 if self._traits.fast else self._wanted_hz
+            pictures = feed.decode(grab, reader.captured(grab), reader.late_s(grab), rate_hz)
+        if feed.awake:
+            self._cpu_ns += time.thread_time_ns() - cpu_ns  # reading counts where it leads to pictures
+        self._deliver(pictures, begin_ns)
 
     def _deliver(self, pictures: Sequence[Decoded], begin_ns: int) -> None:
         for decoded in pictures:
             now_ns = time.monotonic_ns()
-            place = self._counter.frame(decoded.pts)
+            place = self.counter.frame(decoded.pts)
             if place is None:
                 if decoded.on_release is not None:
                     decoded.on_release()
@@ -234,12 +272,9 @@ class CameraWorker:
         recent = [at for at in tuple(self._arrivals) if now_ns - at < 2_000_000_000]
         return (len(recent) - 1) / ((recent[-1] - recent[0]) / 1e9) if len(recent) > 1 else 0.0
 
-    def _expects_frames(self) -> bool:
-        return not (self._traits.fast and self._mode is not Mode.HOT) and self._mode is not Mode.COLD
-
     def _ran_for_s(self) -> float:
-        ran = self._state is CameraState.RUNNING
-        return (time.monotonic_ns() - self._since_ns) / 1e9 if ran else 0.0
+        ran = self._now.state is CameraState.RUNNING
+        return (time.monotonic_ns() - self._now.mono_ns) / 1e9 if ran else 0.0
 
     def _end(self, exc: CameraEnded, beat: Callable[[], None]) -> None:
         self._enter(CameraState.ENDED, str(exc))
@@ -250,36 +285,22 @@ class CameraWorker:
     def _back_off(self, exc: EdgedError, backoff_s: float) -> float:
         """Wait about `backoff_s`, and return the next back-off. The jitter keeps cameras from knocking together."""
         self._enter(CameraState.BACKOFF, str(exc))
-        self._wait(backoff_s * random.uniform(0.75, 1.25), lambda: self._mode is Mode.COLD)
+        self._wait(backoff_s * random.uniform(0.75, 1.0), lambda: self._mode is Mode.COLD)
         return min(BACKOFF_MAX_S, backoff_s * 2)
 
     def _enter(self, state: CameraState, reason: str) -> None:
-        if state is self._state and reason == self._reason:
+        now = self._now
+        if state is now.state and reason == now.reason:
             return
-        if state is not self._state:
-            self._since_ns = time.monotonic_ns()
-            level = logging.WARNING if state is CameraState.BACKOFF else logging.INFO
-            log.log(level, "camera %s: %s%s", self._traits.camera, state.value, f": {reason}" if reason else "")
-        self._state, self._reason = state, reason
+        if state is now.state:
+            self._now = now._replace(reason=reason)
+            return
+        self._now = _Moment(state, reason, time.monotonic_ns(), time.time_ns())
+        level = logging.WARNING if state is CameraState.BACKOFF else logging.INFO
+        log.log(level, "camera %s: %s%s", self._traits.camera, state.value, f": {reason}" if reason else "")
 
     def _wait(self, timeout_s: float, until: Callable[[], bool]) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._stop.is_set() or until(), timeout_s)
-
-
-class _MediaClock:
-    """Maps a recorded stream's own time to CLOCK_MONOTONIC: real-time pace from the first packet on."""
-
-    def __init__(self) -> None:
-        self._start_s: float | None = None
-
-    def left_s(self, due_s: float) -> float:
-        """Return the seconds until `due_s` of media time."""
-        now_s = time.monotonic()
-        if self._start_s is None:
-            self._start_s = now_s - due_s
-        left_s = self._start_s + due_s - now_s
-        if left_s < -LATE_MAX_S:
-            self._start_s -= left_s
-            return 0.0
-        return left_s
+        """Wait until something is so, a stop, or `timeout_s`."""
+        end_s = time.monotonic() + timeout_s
+        while not self._stop.is_set() and not until() and (left_s := end_s - time.monotonic()) > 0:
+            self._bell.wait(left_s)

@@ -11,7 +11,9 @@ from pathlib import Path
 from edged import __version__
 from edged.errors import EdgedError
 
-COMMANDS = ("run", "check", "schema", "status", "task", "camera", "engine", "sub", "bench", "demo")
+COMMANDS = (
+    "run", "check", "schema", "status", "task", "camera", "signal", "engine", "plan", "reload", "sub", "bench", "demo",
+)  # fmt: skip
 CONFIG_DEFAULT = "/etc/edged"
 
 

@@ -12,9 +12,9 @@ def add_endpoint(command: argparse.ArgumentParser) -> None:
     command.add_argument("--connect", metavar="ENDPOINT", help="the daemon's control socket")
 
 
-def ask(args: argparse.Namespace, command: str, **arguments: Any) -> Any:
-    """Send one command and return its result."""
+def ask(args: argparse.Namespace, command: str, wait_s: float = 5.0, **arguments: Any) -> Any:
+    """Send one command and return its result, which may take `wait_s` to come."""
     from edged.client import Control
 
-    with Control(args.connect) as control:
+    with Control(args.connect, wait_s) as control:
         return control.request(command, **arguments)

@@ -30,7 +30,9 @@ def show(args: argparse.Namespace) -> int:
 
 
 def print_cameras(cameras: list[dict[str, Any]]) -> None:
-    """Print one row for each camera."""
+    """Print one row for each camera; the frames decoded only to catch up where there are any."""
+    caught_up = [camera.get("frames", {}).get("caught_up", 0) for camera in cameras]
+    extra = any(caught_up)
     rows = [
         (
             camera["id"],
@@ -38,10 +40,12 @@ def print_cameras(cameras: list[dict[str, Any]]) -> None:
             camera["state"],
             f"{camera['rate_hz']:.1f}",
             "-" if camera["age_ms"] is None else f"{camera['age_ms']:.0f}",
+            *([frames] if extra else []),
             camera["backend"],
             camera["stream"],
             camera["reason"],
         )
-        for camera in cameras
+        for camera, frames in zip(cameras, caught_up, strict=True)
     ]
-    print_table(("CAMERA", "MODE", "STATE", "HZ", "AGE_MS", "BACKEND", "STREAM", "WHY"), rows)
+    header = ("CAMERA", "MODE", "STATE", "HZ", "AGE_MS", *(["CAUGHT_UP"] if extra else []), "BACKEND", "STREAM", "WHY")
+    print_table(header, rows)

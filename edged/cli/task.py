@@ -25,8 +25,13 @@ def add(commands: Any) -> None:
 
 
 def switch(args: argparse.Namespace) -> int:
-    """Activate or deactivate, and print the task set that results."""
-    return show(args, ask(args, f"task.{args.action}", tasks=args.tasks))
+    """Activate or deactivate, and print the task set that results, with what the machine can give to new tasks."""
+    result = ask(args, f"task.{args.action}", tasks=args.tasks)
+    show(args, result)
+    if not args.json:
+        for task, words in result.get("admission", {}).items():
+            print(f"{task}: {words}")
+    return 0
 
 
 def show(args: argparse.Namespace, result: dict[str, Any]) -> int:
@@ -38,13 +43,19 @@ def show(args: argparse.Namespace, result: dict[str, Any]) -> int:
     return 0
 
 
+def rate(task: dict[str, Any]) -> str:
+    """Return what a task gets, beside what it wants: `4.2/10`."""
+    wanted = f"/{task['wanted_hz']:g}" if "wanted_hz" in task else ""
+    return f"{task['rate_hz']:.1f}{wanted}"
+
+
 def print_tasks(tasks: list[dict[str, Any]]) -> None:
     """Print one row for each task."""
     rows = [
         (
             task["task"],
             task["state"],
-            f"{task['rate_hz']:.1f}",
+            rate(task),
             ",".join(task["cameras"]),
             task["engine"],
             task["reason"],

@@ -25,6 +25,7 @@ from edged.config.task import (
     ModelConfig,
     SyncConfig,
     TaskConfig,
+    WhenConfig,
 )
 from edged.config.text import hide_passwords
 
@@ -51,6 +52,7 @@ __all__ = [
     "Source",
     "SyncConfig",
     "TaskConfig",
+    "WhenConfig",
     "config_error",
     "cred_names",
     "hide_passwords",

@@ -1,4 +1,4 @@
-"""What files say about each other: cameras that tasks name, tasks that tasks follow, devices opened twice."""
+"""What files say about each other: cameras and tasks that tasks name, signals that rules read, devices opened twice."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ from typing import Any
 from edged.config.document import Document
 from edged.config.faults import Fault, Place
 from edged.config.models import CAMERAS_MAX, CameraConfig
+from edged.config.scalars import NAME, NAME_RULE
 from edged.config.task import TaskConfig
 from edged.config.text import nearest, show
+from edged.expression import CHARS_MAX, WORDS, Kind, parse
+from edged.signals import KINDS, OWN_MAX, RESULT_KINDS, declared_kind, kinds_with
+
+ABSENT = Document("edged.yaml", {})
 
 
 def cross_faults(
@@ -18,6 +23,7 @@ def cross_faults(
     cameras: Mapping[str, CameraConfig],
     camera_ids: frozenset[str] | None,
     task_files: Mapping[str, Document],
+    edged_file: Document = ABSENT,
 ) -> Iterator[Fault]:
     """Yield every fault between files. Looks at values as read, so that one fault does not hide another.
 
@@ -26,11 +32,18 @@ def cross_faults(
         cameras: its cameras without the faulty ones.
         camera_ids: all ids in it, or None when it could not be read.
         task_files: every task file by task name.
+        edged_file: `edged.yaml`; its `data` is None where it could not be read.
     """
     yield from _shared_devices(camera_file, cameras)
     for document in task_files.values():
         yield from _camera_references(document, camera_ids)
     yield from _after_references(task_files)
+    yield from _signal_faults(edged_file)
+    kinds = _signal_kinds(edged_file)
+    for document in task_files.values():
+        if kinds is not None:
+            yield from _rule_faults(document, "when", kinds)
+        yield from _rule_faults(document, "after", RESULT_KINDS)
 
 
 def _shared_devices(file: Document, cameras: Mapping[str, CameraConfig]) -> Iterator[Fault]:
@@ -92,6 +105,45 @@ def _ring(name: str, follows: Mapping[str, str]) -> list[str]:
             return []
         way.append(after)
     return []
+
+
+def _signal_faults(document: Document) -> Iterator[Fault]:
+    declared = (document.data or {}).get("signals")
+    if not isinstance(declared, dict):
+        return
+    if len(declared) > OWN_MAX:
+        yield document.fault(("signals",), f"at most {OWN_MAX} signals, got {len(declared)}")
+    for name, said in declared.items():
+        kind = declared_kind(said)
+        if not NAME.match(name):
+            yield document.fault(("signals", name), f"a signal's name must be {NAME_RULE}, got {show(name)}")
+        elif name in WORDS:
+            yield document.fault(("signals", name), f"{show(name)} is a word of the rules; take another name")
+        elif kind is not None and kind != KINDS.get(name, kind):
+            yield document.fault(("signals", name), f"{show(name)} is built in, and is {KINDS[name]}")
+
+
+def _signal_kinds(document: Document) -> dict[str, Kind] | None:
+    """Return the kind of every signal, or None where a declaration is at fault and its kind is not known."""
+    declared = {} if document.data is None else document.data.get("signals", {})
+    if document.data is None or not isinstance(declared, dict):
+        return None
+    own = {name: kind for name, said in declared.items() if (kind := declared_kind(said))}
+    return kinds_with(own) if len(own) == len(declared) else None
+
+
+def _rule_faults(document: Document, word: str, kinds: Mapping[str, Kind]) -> Iterator[Fault]:
+    rule = (document.data or {}).get(word)
+    texts: dict[Place, Any] = {(word,): rule} if word == "when" else {}
+    if isinstance(rule, dict):
+        texts = {(word, key): rule.get(key) for key in ("if", "until")}
+    for place, text in texts.items():
+        if not isinstance(text, str) or not text.strip() or len(text) > CHARS_MAX:
+            continue  # its own model says so
+        try:
+            parse(text, kinds)
+        except ValueError as exc:
+            yield document.fault(place, str(exc))
 
 
 def notes_of(

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from edged.config.credentials import Secrets, cred_names
-from edged.config.cross import cross_faults, notes_of
+from edged.config.cross import ABSENT, cross_faults, notes_of
 from edged.config.document import Document, read_document
 from edged.config.faults import Fault, Place, config_error
 from edged.config.listing import CAMERAS, EDGED, list_files
@@ -96,7 +96,7 @@ def load_config(directory: Path) -> Config:
     cameras, ids = _cameras(camera_file, faults)
     task_files = {Path(key).stem: document for key, document in documents.items() if key.startswith("tasks/")}
     tasks = {name: task for name, file in task_files.items() if (task := _task(name, file, faults))}
-    faults.extend(cross_faults(camera_file, cameras, ids, task_files))
+    faults.extend(cross_faults(camera_file, cameras, ids, task_files, documents.get(EDGED, ABSENT)))
     if faults:
         raise config_error(_sorted(faults, [document.file for document in documents.values()]))
     notes = tuple(str(note) for note in notes_of(camera_file, cameras, task_files, tasks))

@@ -24,6 +24,9 @@ from edged.config.scalars import (
     whole,
 )
 from edged.config.sources import FINITE, RTSP, SOURCE, Source
+from edged.config.text import show, wanted
+from edged.expression import Kind
+from edged.signals import declared_kind
 
 Unneeded = Literal["warm", "parked", "cold"]
 Admission = Literal["degrade", "refuse"]
@@ -31,6 +34,7 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 
 CAMERAS_MAX = 256
 ENDPOINTS_MAX = 64
+SIGNAL_TEXT_MAX = 64
 STORE_DEFAULT = Path("/var/lib/edged/engines")
 
 
@@ -46,7 +50,31 @@ def _server_secret(value: Any, _: ValidationInfo) -> str:
     return value
 
 
+def _signal(value: Any, _: ValidationInfo) -> Kind:
+    kind = value if isinstance(value, Kind) else declared_kind(value)
+    if kind is None:
+        raise wanted("flag, number, text, or a list of the texts that are allowed", value)
+    for text in kind.allowed:
+        if not 1 <= len(text) <= SIGNAL_TEXT_MAX or "'" in text or "\n" in text:
+            raise wanted(f"texts of 1 to {SIGNAL_TEXT_MAX} characters without a quote or a new line", text)
+        if kind.allowed.count(text) > 1:
+            raise ValueError(f"{show(text)} is listed twice")
+    return kind
+
+
 Endpoint = Annotated[str, ENDPOINT]
+SignalKind = Annotated[
+    Kind,
+    Checked(
+        _signal,
+        {
+            "anyOf": [
+                {"enum": ["flag", "number", "text"]},
+                {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1, "uniqueItems": True},
+            ]
+        },
+    ),
+]
 ServerSecret = Annotated[str, Checked(_server_secret, {"type": "string", "pattern": r"^\$\{cred:[^}]+\}$"})]
 
 
@@ -160,6 +188,10 @@ class EdgedConfig(Strict):
     scheduler: SchedulerConfig = Field(default_factory=SchedulerConfig, description="how cameras follow the tasks")
     engines: EnginesConfig = Field(default_factory=EnginesConfig, description="the engine store")
     metrics: MetricsConfig = Field(default_factory=MetricsConfig, description="metrics over HTTP")
+    signals: Mapping[str, SignalKind] = Field(
+        default_factory=dict,
+        description="vehicle signals of this vehicle's own, by name: flag, number, text, or a list",
+    )
     log: LogConfig = Field(default_factory=LogConfig, description="what is logged")
     limits: LimitsConfig = Field(default_factory=LimitsConfig, description="what one peer or stream may take")
 

@@ -15,12 +15,12 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic_core import CoreSchema, core_schema
 
 from edged.config.text import nearest, show, wanted
+from edged.expression import CHARS_MAX
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 NAME_RULE = "a lower-case letter, then lower-case letters, digits or _, at most 32 in all"
 TEXT_MAX = 1000
 BACKENDS_MAX = 16
-EXPRESSION_BYTES_MAX = 10_000
 
 _BACKEND = re.compile(r"[A-Za-z][A-Za-z0-9_.\-]{0,63}\Z")
 _TCP = re.compile(r"tcp://(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9_.\-]+|\*)):(?P<port>[0-9]{1,5}|\*)\Z")
@@ -122,12 +122,12 @@ def text(chars_max: int = TEXT_MAX) -> Checked:
 def _expression(value: Any, _: ValidationInfo) -> str:
     if not isinstance(value, str) or not value.strip():
         raise wanted('an expression in quotes, such as "speed_mps < 20"', value)
-    if len(value.encode()) > EXPRESSION_BYTES_MAX:
-        raise wanted(f"an expression of at most {EXPRESSION_BYTES_MAX} bytes", value)
+    if len(value) > CHARS_MAX:
+        raise wanted(f"an expression of at most {CHARS_MAX} characters", value)
     return value
 
 
-EXPRESSION = Checked(_expression, {"type": "string", "minLength": 1, "maxLength": EXPRESSION_BYTES_MAX})
+EXPRESSION = Checked(_expression, {"type": "string", "minLength": 1, "maxLength": CHARS_MAX})
 
 
 def _name(value: Any, _: ValidationInfo) -> str:

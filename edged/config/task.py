@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo, field_validator
+from pydantic_core import CoreSchema, core_schema
 
 from edged.config.labels import LABELS, TEXTS
 from edged.config.models import CAMERAS_MAX, Strict, Unneeded
@@ -34,13 +35,55 @@ DEVICES = ("auto", "cpu", "gpu", *(f"gpu{n}" for n in range(8)), "dla0", "dla1")
 Triple = tuple[float, float, float]
 
 
-class AfterConfig(Strict):
-    """Activation by another task's results."""
+class _Minima(Strict):
+    """How long a rule stays what it became; a signal or result that is missing ends it at once all the same."""
+
+    min_on_s: Annotated[float, real(0, 3600)] = Field(
+        default=0.0, description="seconds that it stays true at least, once it is"
+    )
+    min_off_s: Annotated[float, real(0, 3600)] = Field(
+        default=0.0, description="seconds that it stays false at least, once it was true"
+    )
+
+
+class WhenConfig(_Minima):
+    """Activation by vehicle signals. The text EXPR alone is short for {if: EXPR}."""
+
+    condition: Annotated[str, EXPRESSION] = Field(
+        alias="if", description="expression over vehicle signals; true activates this task"
+    )
+    until: Annotated[str, EXPRESSION] | None = Field(
+        default=None,
+        description="expression that ends it, and outweighs if; without it the task ends when if is false",
+    )
+
+
+class AfterConfig(_Minima):
+    """Activation by another task's results: score (the highest), count (of detections), lanes (their number)."""
 
     task: Annotated[str, NAME_OF_OURS] = Field(description="the task whose results are looked at")
     condition: Annotated[str, EXPRESSION] = Field(
-        alias="if", description="expression over that task's result; true activates this task"
+        alias="if", description="expression over that task's result; true for one camera activates this task"
     )
+    until: Annotated[str, EXPRESSION] | None = Field(
+        default=None,
+        description="expression that, true for every camera, ends it, and outweighs if; without it the task ends "
+        "when if is false",
+    )
+
+
+class _OrText:
+    """Pydantic metadata: a text stands for a map with `if` alone."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.with_info_before_validator_function(self._map, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"title": "When", "anyOf": [dict(EXPRESSION.schema), handler(schema)]}
+
+    @staticmethod
+    def _map(value: Any, info: ValidationInfo) -> Any:
+        return value if isinstance(value, (Mapping, WhenConfig)) else {"if": EXPRESSION.check(value, info)}
 
 
 class SyncConfig(Strict):
@@ -164,7 +207,7 @@ class TaskConfig(Strict):
     deadline_ms: Annotated[float, real(1, 600_000)] | None = Field(
         default=None, description="older results are dropped, and counted; without it none is"
     )
-    when: Annotated[str, EXPRESSION] | None = Field(
+    when: Annotated[WhenConfig, _OrText()] | None = Field(
         default=None, description="expression over vehicle signals; the task is active while it is true"
     )
     after: AfterConfig | None = Field(default=None, description="active when another task's result says so")

@@ -1,49 +1,41 @@
-"""The ROUTER socket's thread: decodes requests, hands them to the daemon, sends its replies.
+"""The ROUTER socket's thread: reads requests, hands them to the daemon or serves them at once, and sends the answers.
 
 Nothing that arrives here, however malformed, stops the daemon; and no flood slows it, for only so many messages
-are looked at in a second.
+are looked at in a second. What a request is: `edged.control.protocol`.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import zmq
-from zmq.auth.thread import ThreadAuthenticator
 
-from edged.errors import BackendUnavailable, ConfigError
-from edged.publish.curve import Guarded, start_guard
-from edged.publish.publisher import bind
-from edged.publish.wire import VERSION, pack, unpack
+from edged.control.protocol import Address, Fault, Request, answer, read, refusal
+from edged.errors import EdgedError
+from edged.publish.curve import Guarded
+from edged.publish.sockets import Doors, has_message
+from edged.publish.wire import pack
+
+__all__ = ["ControlServer", "Request"]
 
 REQUEST_MAX_BYTES = 256 * 1024
-TEXT_MAX = 120
 BURST, PAUSE_S = 64, 0.008  # messages looked at in a row, and the rest after them: at most 8,000 a second
+LULL_S = 0.05  # rest after a stream's message: the next ones are taken together, a wake-up costs more than they do
 IDLE_MS = 1000
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where an answer goes: the socket, by its number, and the client's routing frames."""
-
-    door: int
-    frames: tuple[bytes, ...]
-
-
-@dataclass(frozen=True)
-class Request:
-    """One well-formed request."""
-
-    reply_to: Address
-    id: Any
-    command: str
-    args: Mapping[str, Any] = field(default_factory=dict)
+OPTIONS = {
+    zmq.LINGER: 200,
+    # Clients that vanish are TCP's to find: libzmq 4.3.5 aborts the process when a heartbeat's timer meets a full
+    # queue whose peer is gone, and any client can fill its queue.
+    zmq.TCP_KEEPALIVE: 1,
+    zmq.TCP_KEEPALIVE_IDLE: 10,
+    zmq.TCP_KEEPALIVE_INTVL: 5,
+    zmq.TCP_KEEPALIVE_CNT: 3,
+}
+NONE: Mapping[str, Callable[[Mapping[str, Any]], Any]] = MappingProxyType({})
 
 
 class ControlServer:
@@ -51,10 +43,17 @@ class ControlServer:
 
     Args:
         endpoints: ZeroMQ endpoints to bind.
-        commands: names of the commands there are.
+        commands: names of the commands that `submit` takes.
         submit: takes a request; returns False when the daemon is too busy for one more.
         guarded: endpoints behind CURVE, on a socket of their own: the ones above stay plain.
         request_max_bytes: a larger message ends its sender's connection.
+        immediate: commands that this thread serves itself, with the request's `args`: what they return, a value that
+            can be packed, is the result, and an `EdgedError` the refusal. They must be quick, and safe beside the other
+            threads. Any other error is a bug and ends this worker, as the supervisor's rules say.
+
+    Raises:
+        BackendUnavailable: an endpoint cannot be had.
+        ConfigError: a CURVE key or folder is no good.
     """
 
     name = "control"
@@ -66,145 +65,86 @@ class ControlServer:
         submit: Callable[[Request], bool],
         guarded: Guarded | None = None,
         request_max_bytes: int = REQUEST_MAX_BYTES,
+        immediate: Mapping[str, Callable[[Mapping[str, Any]], Any]] = NONE,
     ) -> None:
-        self._commands, self._submit = frozenset(commands), submit
-        self._replies: deque[tuple[Address, bytes]] = deque()
-        self._wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._context = zmq.Context()
-        self._guard: ThreadAuthenticator | None = None
-        self._sockets: list[zmq.Socket[bytes]] = []
-        self._paths: list[Path] = []
-        try:
-            self._open(endpoints, request_max_bytes)
-            if guarded is not None:
-                self._open(guarded.endpoints, request_max_bytes, guarded)
-        except (BackendUnavailable, ConfigError):
-            self.close()
-            raise
-
-    def _open(self, endpoints: Sequence[str], request_max_bytes: int, guarded: Guarded | None = None) -> None:
-        socket: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
-        self._sockets.append(socket)
-        socket.setsockopt(zmq.LINGER, 200)
-        socket.setsockopt(zmq.MAXMSGSIZE, request_max_bytes)
-        # Clients that vanish are TCP's to find: libzmq 4.3.5 aborts the process when a heartbeat's timer meets a full
-        # queue whose peer is gone, and any client can fill its queue.
-        for option, value in (
-            (zmq.TCP_KEEPALIVE, 1),
-            (zmq.TCP_KEEPALIVE_IDLE, 10),
-            (zmq.TCP_KEEPALIVE_INTVL, 5),
-            (zmq.TCP_KEEPALIVE_CNT, 3),
-        ):
-            socket.setsockopt(option, value)
-        if guarded is not None:
-            self._guard = start_guard(socket, guarded)
-        for endpoint in endpoints:
-            self._paths += bind(socket, endpoint)
+        self._commands = frozenset((*commands, *immediate))
+        self._submit, self._immediate = submit, immediate
+        self._answers: deque[tuple[Address, bytes]] = deque()
+        self._streaming = False
+        self._doors = Doors(zmq.ROUTER, {**OPTIONS, zmq.MAXMSGSIZE: request_max_bytes}, endpoints, guarded)
 
     def reply(self, request: Request, result: Any) -> None:
         """Answer a request."""
-        self._answer(request.reply_to, {"v": VERSION, "id": request.id, "ok": True, "result": result})
+        self._put(request.reply_to, answer(request.id, result))
+        self.wake()
 
     def refuse(self, request: Request, code: str, message: str) -> None:
         """Answer a request with an error."""
-        self._answer(request.reply_to, _error(request.id, code, message))
+        self._put(request.reply_to, refusal(request.id, code, message))
+        self.wake()
 
     def wake(self) -> None:
         """End the wait in `run`."""
-        os.eventfd_write(self._wakeup, 1)
+        self._doors.wake()
 
     def run(self, stop: threading.Event, beat: Callable[[], None]) -> None:
-        """Serve until `stop` is set, then send what is left, and close the socket."""
-        poller = zmq.Poller()
-        for socket in self._sockets:
-            poller.register(socket, zmq.POLLIN)
-        poller.register(self._wakeup, zmq.POLLIN)
-        while not stop.is_set():
-            beat()
-            events = dict(poller.poll(IDLE_MS))
-            if self._wakeup in events:
-                os.eventfd_read(self._wakeup)
-            busy = [self._look(door) for door, socket in enumerate(self._sockets) if socket in events]
+        """Serve until `stop` is set, then send what is left, and close the sockets."""
+        try:
+            while not stop.is_set():
+                beat()
+                busy = [self._look(door) for door in self._doors.wait(IDLE_MS) or ()]
+                self._send()
+                if any(busy):
+                    stop.wait(PAUSE_S)
+                elif self._streaming:
+                    self._doors.rest(LULL_S)
+                self._streaming = False
             self._send()
-            if any(busy):
-                stop.wait(PAUSE_S)
-        self._send()
-        self.close()
+        finally:
+            self.close()
 
     def close(self) -> None:
-        """Close the socket. After `run`, or instead of it."""
-        for socket in self._sockets:
-            socket.close()
-        if self._guard is not None:
-            self._guard.stop()
-        self._context.term()
-        for path in self._paths:
-            path.unlink(missing_ok=True)
+        """Close the sockets. After `run`, or instead of it."""
+        self._doors.close()
 
     def _look(self, door: int) -> bool:
         """Take up to a burst of messages from one socket. Return whether there may be more."""
-        socket = self._sockets[door]
+        socket = self._doors.sockets[door]
         for _ in range(BURST):
-            if not socket.poll(0, zmq.POLLIN):
+            if not has_message(socket):
                 return False
-            self._take(door, socket.recv_multipart())
+            *frames, body = socket.recv_multipart()
+            self._take(read(Address(door, tuple(frames)), body, self._commands))
         return True
 
-    def _take(self, door: int, frames: list[bytes]) -> None:
-        """Turn one message into a request; answer what is none."""
-        *reply_to, body = frames
-        address = Address(door, tuple(reply_to))
-        try:
-            message = unpack(body)
-        except ValueError as exc:
-            self._answer(address, _error(None, "malformed", str(exc)))
-            return
-        fault = _fault(message, self._commands)
-        if fault is not None:
-            request_id = message.get("id") if isinstance(message, dict) else None
-            self._answer(address, _error(_plain(request_id), *fault))
-            return
-        request = Request(address, _plain(message.get("id")), message["cmd"], message.get("args") or {})
-        if not self._submit(request):
-            self.refuse(request, "busy", "too many requests are waiting; try again")
+    def _take(self, request: Request | Fault) -> None:
+        """Serve a request, hand it on, or answer what is none."""
+        if isinstance(request, Fault):
+            self._put(request.reply_to, refusal(request.id, request.code, request.message))
+        elif request.command in self._immediate:
+            self._serve(request)
+        elif not self._submit(request):
+            text = "too many requests are waiting; try again"
+            self._put(request.reply_to, refusal(request.id, "busy", text))
 
-    def _answer(self, reply_to: Address, message: Mapping[str, Any]) -> None:
-        self._replies.append((reply_to, pack(message)))
-        os.eventfd_write(self._wakeup, 1)
+    def _serve(self, request: Request) -> None:
+        try:
+            result = self._immediate[request.command](request.args)
+        except EdgedError as exc:
+            self._put(request.reply_to, refusal(request.id, "refused", str(exc)))
+            return
+        if request.silent:
+            self._streaming = True
+        else:
+            self._put(request.reply_to, answer(request.id, result))
+
+    def _put(self, reply_to: Address, message: Mapping[str, Any]) -> None:
+        self._answers.append((reply_to, pack(message)))
 
     def _send(self) -> None:
-        while self._replies:
-            address, body = self._replies.popleft()
+        while self._answers:
+            address, body = self._answers.popleft()
             try:
-                self._sockets[address.door].send_multipart((*address.frames, body), zmq.NOBLOCK)
+                self._doors.sockets[address.door].send_multipart((*address.frames, body), zmq.NOBLOCK)
             except zmq.ZMQError:  # the client does not read its replies, or is gone: its loss
                 continue
-
-
-def _fault(message: Any, commands: frozenset[str]) -> tuple[str, str] | None:
-    """Return (code, text) for a message that is no request."""
-    if not isinstance(message, dict):
-        return "malformed", f"a request is a map with v, id, cmd and args, got {type(message).__name__}"
-    if message.get("v") != VERSION:
-        return "version", f"v must be {VERSION}, got {_short(message.get('v'))}"
-    command = message.get("cmd")
-    if not isinstance(command, str) or command not in commands:
-        return "unknown_command", f"no command {_short(command)}; there are {', '.join(sorted(commands))}"
-    if not isinstance(message.get("args") or {}, dict):
-        return "malformed", f"args must be a map, got {_short(message['args'])}"
-    return None
-
-
-def _error(request_id: Any, code: str, message: str) -> dict[str, Any]:
-    return {"v": VERSION, "id": request_id, "ok": False, "error": {"code": code, "message": message}}
-
-
-def _plain(request_id: Any) -> Any:
-    """An id is given back only if it is a number or a short text: nothing else can be relied on to be packed."""
-    usable = isinstance(request_id, int) or (isinstance(request_id, str) and len(request_id) <= TEXT_MAX)
-    return request_id if usable else None
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= TEXT_MAX else text[:TEXT_MAX] + "…"

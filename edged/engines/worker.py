@@ -7,44 +7,29 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
-from edged.engines.base import Engine
+from edged.engines.base import Slot
+from edged.engines.serving import (
+    Dispatch,
+    EngineHolder,
+    EngineTable,
+    LoadedEngine,
+    Parse,
+    Serving,
+    Times,
+    make_result,
+)
 from edged.geometry import Fit
-from edged.results import EngineUse, Found, Latency, Result
-from edged.work import Batch, Job
+from edged.results import EngineUse, Found, Result
+from edged.work import Batch
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+__all__ = ["EngineHolder", "EngineTable", "EngineWorker", "LoadedEngine", "Parse", "StageCpu"]
 
 log = logging.getLogger(__name__)
 
 TAKE_S = 0.5
 SLOT_S = 5.0
-
-Parse = Callable[[Mapping[str, "NDArray[np.generic]"], int, Fit], Found]
-
-
-class Dispatch(Protocol):
-    """Where workers get their orders, and say how they ended."""
-
-    def take(self, timeout_s: float) -> Batch | None:
-        """Return the most urgent batch, or None."""
-
-    def done(self, job: Job, failed: tuple[str, ...] = ()) -> None:
-        """Count a job's tasks as served, or as failed."""
-
-    def nudge(self) -> None:
-        """End one wait in `take`."""
-
-
-@dataclass(frozen=True)
-class LoadedEngine:
-    """An engine with the file name it was loaded from, as messages name it."""
-
-    engine: Engine
-    model: str
 
 
 @dataclass(frozen=True)
@@ -62,21 +47,25 @@ class EngineWorker:
     Args:
         name: thread name.
         dispatch: where batches come from.
-        engines: engine key -> engine.
-        parsers: task -> how its raw outputs become findings; equal parsers run once for a frame.
+        holder: the engines and parsers.
         emit: takes results and whether the sender must wait rather than drop.
+        measure: told each batch's engine, its pictures, and the seconds of its device they took: CPU time of this
+            thread on the CPU, wall time elsewhere.
+        device: the device whose engines it serves.
     """
 
     def __init__(
         self,
         name: str,
         dispatch: Dispatch,
-        engines: Mapping[str, LoadedEngine],
-        parsers: Mapping[str, Parse],
+        holder: EngineHolder,
         emit: Callable[[Result, bool], None],
+        measure: Callable[[str, int, float], None] = lambda engine, pictures, seconds: None,
+        device: str = "cpu",
     ) -> None:
         self.name = name
-        self._dispatch, self._engines, self._parsers, self._emit = dispatch, engines, parsers, emit
+        self._dispatch, self._holder, self._emit = dispatch, holder, emit
+        self._measure, self.device = measure, device
         self._cpu_ns = [0, 0, 0]
 
     def cpu(self) -> StageCpu:
@@ -88,40 +77,64 @@ class EngineWorker:
         """Serve batches until `stop` is set."""
         while not stop.is_set():
             beat()
-            batch = self._dispatch.take(TAKE_S)
+            batch = self._dispatch.take(TAKE_S, self.device)
             if batch is not None:
                 self._serve(batch)
 
     def wake(self) -> None:
         """End the wait in `take`; which worker's does not matter, all are woken together."""
-        self._dispatch.nudge()
+        self._dispatch.nudge(self.device)
 
     def _serve(self, batch: Batch) -> None:
-        loaded = self._engines[batch.engine]
+        """Serve one batch. Whatever happens, its leases are given back, its tasks counted, and this worker is free."""
+        serving = Serving(batch, self._holder.table)
+        wall_s: float | None = None
+        try:
+            waiting = self._infer(serving)
+            wall_s = serving.measured_s(self._measure)
+        finally:
+            serving.give_up(self._dispatch)
+            self._dispatch.finished(batch, wall_s)
+        for result in waiting:
+            self._emit(result, True)
+
+    def _infer(self, serving: Serving) -> list[Result]:
+        """Run one inference and hand the results on; those that may wait for the sender are returned instead."""
+        loaded, batch = serving.loaded, serving.batch
         slot = loaded.engine.reserve(SLOT_S)
         if slot is None:
             raise TimeoutError(f"{loaded.model}: no slot came free in {SLOT_S:g} s")
-        begin_ns, cpu_ns = time.monotonic_ns(), time.thread_time_ns()
-        fits = []
-        for index, job in enumerate(batch.jobs):
-            fits.append(slot.fill(index, job.frame))
-            job.frame.release()
-        filled_ns = time.monotonic_ns()
-        cpu_ns = self._spent(0, cpu_ns)
         try:
+            serving.begin()
+            cpu_ns = serving.cpu_ns
+            fits = self._fill(serving, slot)
+            filled_ns = time.monotonic_ns()
+            cpu_ns = self._spent(0, cpu_ns)
             slot.submit(len(batch.jobs))
             outputs = slot.complete()
             inferred_ns = time.monotonic_ns()
             self._spent(1, cpu_ns)
-            batch_size = slot.capacity if loaded.engine.fixed_batch else len(batch.jobs)
-            use = EngineUse(
-                loaded.model, loaded.engine.backend, loaded.engine.device, loaded.engine.precision, batch_size
-            )
-            times = _Times(begin_ns, filled_ns, inferred_ns)
-            for index, job in enumerate(batch.jobs):
-                self._finish(job, outputs, index, fits[index], use, times)
+            times = Times(serving.begin_ns, filled_ns, inferred_ns)
+            use = serving.use(slot)
+            waiting = []
+            for index, (job, fit) in enumerate(zip(batch.jobs, fits, strict=True)):
+                results = self._finish(serving, outputs, index, fit, use, times)
+                if job.lossless:
+                    waiting += results
+                    continue
+                for result in results:
+                    self._emit(result, False)
+            return waiting
         finally:
             slot.release()
+
+    def _fill(self, serving: Serving, slot: Slot) -> list[Fit]:
+        fits = []
+        for index, job in enumerate(serving.batch.jobs):
+            fits.append(slot.fill(index, job.frame))
+            serving.filled += 1
+            job.frame.release()
+        return fits
 
     def _spent(self, stage: int, since_ns: int) -> int:
         now_ns = time.thread_time_ns()
@@ -129,14 +142,15 @@ class EngineWorker:
         return now_ns
 
     def _finish(
-        self, job: Job, outputs: Mapping[str, Any], index: int, fit: Fit, use: EngineUse, times: _Times
-    ) -> None:
-        """Parse one image once for every distinct parser, and hand on one result for each task."""
+        self, serving: Serving, outputs: Mapping[str, Any], index: int, fit: Fit, use: EngineUse, times: Times
+    ) -> list[Result]:
+        """Parse one image once for every distinct parser, and return one result for each task that is still in time."""
+        job = serving.batch.jobs[index]
         found: dict[Parse, Found] = {}
         failed: list[str] = []
-        results = []
+        results = {}
         for task in job.tasks:
-            parse = self._parsers[task]
+            parse = serving.table.parsers[task, job.engine]
             if parse not in found:
                 begin_ns, cpu_ns = time.monotonic_ns(), time.thread_time_ns()
                 try:
@@ -147,34 +161,6 @@ class EngineWorker:
                     continue
                 self._spent(2, cpu_ns)
                 latency = times.latency(job, begin_ns, time.monotonic_ns())
-            results.append(_result(task, job, latency, use, found[parse]))
-        self._dispatch.done(job, tuple(failed))
-        for result in results:
-            self._emit(result, job.lossless)
-
-
-@dataclass(frozen=True)
-class _Times:
-    begin_ns: int
-    filled_ns: int
-    inferred_ns: int
-
-    def latency(self, job: Job, parse_ns: int, done_ns: int) -> Latency:
-        frame = job.frame
-        return Latency(
-            decode=frame.decode_ns / 1e6,
-            convert=(self.filled_ns - self.begin_ns) / 1e6,
-            wait=(self.begin_ns - frame.decoded_ns) / 1e6,
-            infer=(self.inferred_ns - self.filled_ns) / 1e6,
-            parse=(done_ns - parse_ns) / 1e6,
-            total=(done_ns - frame.capture.mono_ns) / 1e6,
-        )
-
-
-def _result(task: str, job: Job, latency: Latency, use: EngineUse, found: Found) -> Result:
-    frame = job.frame
-    picture, capture = frame.picture, frame.capture
-    return Result(
-        task, frame.camera, frame.id, picture.width, picture.height, capture.unix_ns, capture.mono_ns, capture.clock,
-        latency, use, found,
-    )  # fmt: skip
+            results[task] = make_result(task, job, latency, use, found[parse])
+        serving.counted += 1
+        return [results[task] for task in self._dispatch.done(job, failed)]

@@ -6,6 +6,7 @@ Always with a ZAP handler: a CURVE server without one lets in any client that kn
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import zmq
@@ -28,15 +29,31 @@ class Guarded:
     secret_key: str = field(repr=False)
     allowed_clients: Path
 
+    @cached_property
+    def clients(self) -> frozenset[bytes]:
+        """The public keys in the folder, read once and then kept.
+
+        Raises:
+            OSError: the folder, or a file in it, cannot be read.
+            ValueError: one of its files has no public key.
+        """
+        return frozenset(load_certificates(self.allowed_clients))
+
+    def callback(self, _domain: str, key: bytes) -> bool:
+        """Tell the ZAP handler whether a client's public key is one of them."""
+        return key in self.clients
+
 
 def guard_fault(guarded: Guarded) -> tuple[str, str] | None:
     """Return (configuration key, what is wrong with it), or None. The text shows no key."""
     if not _public_key(guarded.secret_key):
         return "server_secret", "is no CURVE secret key, which is 40 characters of Z85"
     try:
-        clients = load_certificates(guarded.allowed_clients)
+        clients = guarded.clients
     except OSError as exc:
         return "allowed_clients", f"{guarded.allowed_clients}: {exc.strerror or exc}"
+    except ValueError as exc:  # a file that names no public key
+        return "allowed_clients", str(exc)
     if not clients:
         return "allowed_clients", f"{guarded.allowed_clients} has no *.key file: nobody could connect"
     return None
@@ -56,7 +73,7 @@ def start_guard(socket: zmq.Socket[bytes], guarded: Guarded) -> ThreadAuthentica
         raise ConfigError(f"curve.{fault[0]}: {fault[1]}")
     authenticator = ThreadAuthenticator(socket.context)
     authenticator.start()
-    authenticator.configure_curve(domain="*", location=guarded.allowed_clients)
+    authenticator.configure_curve_callback("*", guarded)
     socket.curve_secretkey, socket.curve_publickey = guarded.secret_key.encode(), _public_key(guarded.secret_key)
     socket.curve_server = True
     return authenticator

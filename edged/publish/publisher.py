@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import zmq
-from zmq.auth.thread import ThreadAuthenticator
 
-from edged.errors import BackendUnavailable, ConfigError
-from edged.publish.curve import Guarded, start_guard
+from edged.publish.curve import Guarded
+from edged.publish.sockets import Doors, has_message
 from edged.publish.wire import listened_task, pack, result_message, result_topic
 from edged.results import Result
-from edged.rundir import somebody_listens
-
-log = logging.getLogger(__name__)
 
 QUEUE_PER_CAMERA = 8  # results of one task and camera that may wait for this thread
 SEND_HWM = 1000  # messages that may wait in the library for one slow subscriber
-HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 1000, 3000
 IDLE_MS = 1000
 RELAXED_MS = 20  # results of lossless cameras may wait this long to be sent together
 RESEND_S = 1.0
+OPTIONS = {
+    zmq.XPUB_VERBOSER: 1,
+    zmq.RCVHWM: 0,  # libzmq 4.3.5 aborts when a heartbeat's timer meets a full queue whose peer is gone
+    zmq.LINGER: 200,
+    zmq.MAXMSGSIZE: 4096,
+    zmq.HEARTBEAT_IVL: 1000,  # milliseconds, as are the next two
+    zmq.HEARTBEAT_TIMEOUT: 3000,
+    zmq.HEARTBEAT_TTL: 3000,
+}
 
 
 @dataclass(frozen=True)
@@ -81,39 +82,9 @@ class Publisher:
         self._states: dict[bytes, bytes] = {}
         self._subscriptions: Counter[bytes] = Counter()
         self._closed = False
-        self._wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._awake = False
+        self._resend_s = time.monotonic() + RESEND_S
         self._relaxed = False
-        self._context = zmq.Context()
-        self._guard: ThreadAuthenticator | None = None
-        self._sockets: list[zmq.Socket[bytes]] = []
-        self._paths: list[Path] = []
-        try:
-            self._open(endpoints, queue)
-            if guarded is not None:
-                self._open(guarded.endpoints, queue, guarded)
-        except (BackendUnavailable, ConfigError):
-            self.close()
-            raise
-
-    def _open(self, endpoints: Sequence[str], queue: int, guarded: Guarded | None = None) -> None:
-        socket: zmq.Socket[bytes] = self._context.socket(zmq.XPUB)
-        self._sockets.append(socket)
-        for option, value in (
-            (zmq.XPUB_VERBOSER, 1),
-            (zmq.SNDHWM, queue),
-            (zmq.RCVHWM, 0),  # libzmq 4.3.5 aborts when a heartbeat's timer meets a full queue whose peer is gone
-            (zmq.LINGER, 200),
-            (zmq.MAXMSGSIZE, 4096),
-            (zmq.HEARTBEAT_IVL, HEARTBEAT_MS),
-            (zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS),
-            (zmq.HEARTBEAT_TTL, HEARTBEAT_TIMEOUT_MS),
-        ):
-            socket.setsockopt(option, value)
-        if guarded is not None:
-            self._guard = start_guard(socket, guarded)
-        for endpoint in endpoints:
-            self._paths += bind(socket, endpoint)
+        self._doors = Doors(zmq.XPUB, {**OPTIONS, zmq.SNDHWM: queue}, endpoints, guarded)
 
     def post(self, result: Result, wait: bool = False) -> None:
         """Hand over one result. When the queue of its camera is full the oldest goes, unless the caller may `wait`."""
@@ -149,49 +120,38 @@ class Publisher:
 
     def wake(self) -> None:
         """End the wait in `run`, unless that is under way."""
-        if not self._awake:
-            self._awake = True
-            os.eventfd_write(self._wakeup, 1)
+        self._doors.wake()
 
     def run(self, stop: threading.Event, beat: Callable[[], None]) -> None:
-        """Send until `stop` is set, then what is left, and close the socket."""
-        poller = zmq.Poller()
-        for socket in self._sockets:
-            poller.register(socket, zmq.POLLIN)
-        poller.register(self._wakeup, zmq.POLLIN)
-        resend_s = time.monotonic() + RESEND_S
-        while not stop.is_set():
-            beat()
-            events = dict(poller.poll(RELAXED_MS if self._relaxed else IDLE_MS))
-            if not events:
-                self._relaxed = False
-            if self._wakeup in events:
-                os.eventfd_read(self._wakeup)
-                self._awake = False  # before looking: what is posted from here on wakes again
-            for socket in self._sockets:
-                if socket in events:
-                    self._hear(socket)
+        """Send until `stop` is set, then what is left, and close the sockets."""
+        try:
+            while not stop.is_set():
+                beat()
+                self._turn()
             self._send_results()
             self._send_states()
-            if time.monotonic() >= resend_s:
-                resend_s = time.monotonic() + RESEND_S
-                self._resend(b"")
-        self._send_results()
-        self._send_states()
-        self.close()
+        finally:
+            self.close()
 
     def close(self) -> None:
-        """Close the socket and let every waiting sender go. After `run`, or instead of it."""
+        """Close the sockets and let every waiting sender go. After `run`, or instead of it."""
         with self._lock:
             self._closed = True
             self._room.notify_all()
-        for socket in self._sockets:
-            socket.close()
-        if self._guard is not None:
-            self._guard.stop()
-        self._context.term()
-        for path in self._paths:
-            path.unlink(missing_ok=True)
+        self._doors.close()
+
+    def _turn(self) -> None:
+        """Wait for something to do, and do it."""
+        heard = self._doors.wait(RELAXED_MS if self._relaxed else IDLE_MS)
+        if heard is None:
+            self._relaxed = False
+        for door in heard or ():
+            self._hear(self._doors.sockets[door])
+        self._send_results()
+        self._send_states()
+        if time.monotonic() >= self._resend_s:
+            self._resend_s = time.monotonic() + RESEND_S
+            self._resend(b"")
 
     def _send_results(self) -> None:
         while True:
@@ -213,14 +173,14 @@ class Publisher:
             self._send(topic, body)
 
     def _send(self, topic: bytes, body: bytes) -> None:
-        for socket in self._sockets:
+        for socket in self._doors.sockets:
             socket.send(topic, zmq.SNDMORE)
             socket.send(body)
 
     def _hear(self, socket: zmq.Socket[bytes]) -> None:
         """Take in subscriptions; a new one gets the last states it asks for at once."""
         before = self._tasks_listened_to()
-        while socket.poll(0, zmq.POLLIN):
+        while has_message(socket):
             event = socket.recv()
             prefix = event[1:]
             if event[:1] == b"\x01":
@@ -241,25 +201,3 @@ class Publisher:
         for topic, body in self._states.items():
             if topic.startswith(prefix):
                 self._send(topic, body)
-
-
-def bind(socket: zmq.Socket[bytes], endpoint: str) -> list[Path]:
-    """Bind one endpoint; an ipc file is made for user and group only.
-
-    Returns:
-        The file that was made for it, which ZeroMQ does not remove.
-
-    Raises:
-        BackendUnavailable: it cannot be had, or another program has it.
-    """
-    scheme, _, path = endpoint.partition("://")
-    if scheme == "ipc" and somebody_listens(endpoint):  # ZeroMQ would take it away from that program
-        raise BackendUnavailable(f"cannot bind {endpoint}: another program listens there")
-    mask = os.umask(0o117)
-    try:
-        socket.bind(endpoint)
-    except zmq.ZMQError as exc:
-        raise BackendUnavailable(f"cannot bind {endpoint}: {zmq.strerror(exc.errno or 0)}") from exc
-    finally:
-        os.umask(mask)
-    return [Path(path)] if scheme == "ipc" else []

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgpack
 
+from edged.plan import CameraState, TaskState
 from edged.results import Box, Lane, Mask, Result
 
 VERSION = 1
@@ -100,7 +101,50 @@ def result_message(
         message["lanes"] = [_lane(lane) for lane in found.lanes]
     if found.masks:
         message["masks"] = [_mask(mask) for mask in found.masks]
+    if result.group is not None:
+        group = result.group
+        message["group"] = {"id": group.id, "cameras": list(group.cameras), "wanted": list(group.wanted)}
     return message
+
+
+def task_message(
+    task: str,
+    boot: str,
+    state: TaskState,
+    cameras: Mapping[str, CameraState],
+    reason: str,
+    rate_hz: float,
+    wanted_hz: float,
+    lost: Mapping[str, int],
+) -> dict[str, Any]:
+    """Build the message of one task's state.
+
+    Args:
+        task: its name.
+        boot: random id of this run of the daemon.
+        state: what it is.
+        cameras: the state of each camera that it names.
+        reason: why it is so, in words.
+        rate_hz: results per second and camera that the plan grants it, 0 while it is inactive.
+        wanted_hz: what its configuration asks for.
+        lost: since when (Unix time in ns) each of `cameras` that it needs and that does not run is so.
+    """
+    return {
+        "v": VERSION,
+        "task": task,
+        "boot": boot,
+        "state": state.value,
+        "cameras": {camera: one.value for camera, one in cameras.items()},
+        "reason": reason,
+        "rate_hz": rate_hz,
+        "wanted_hz": wanted_hz,
+        "lost": {camera: {"state": cameras[camera].value, "since_ns": ns} for camera, ns in lost.items()},
+    }
+
+
+def status_message(status: Mapping[str, Any]) -> dict[str, Any]:
+    """Build the message of the daemon's state from what `edged status` is answered with."""
+    return {"v": VERSION, **status}
 
 
 def _detection(box: Box) -> dict[str, Any]:
@@ -145,6 +189,7 @@ _BOX = {
     "maxItems": 4,
     "description": "x1 y1 x2 y2, pixels of frame",
 }
+_NAMES = {"type": "array", "items": _TEXT}
 _STAGES = ("decode", "convert", "wait", "infer", "parse", "total")
 _CAMERA_STATE = {"enum": ["connecting", "running", "stalled", "backoff", "closed", "ended"]}
 
@@ -214,8 +259,13 @@ SCHEMA: dict[str, Any] = {
                         }
                     ),
                 },
+                "group": {
+                    "description": "frames of several cameras taken at the same time: id counts a task's groups, "
+                    "cameras are those in it, wanted those it could have had",
+                    **_object({"id": _COUNT, "cameras": _NAMES, "wanted": _NAMES}),
+                },
             },
-            optional=("lanes", "masks"),
+            optional=("lanes", "masks", "group"),
         ),
     },
     "task": {
@@ -228,7 +278,15 @@ SCHEMA: dict[str, Any] = {
                 "state": {"enum": ["active", "degraded", "inactive"]},
                 "cameras": {"type": "object", "additionalProperties": _CAMERA_STATE},
                 "reason": _TEXT,
-            }
+                "rate_hz": {**_NUMBER, "description": "results per second and camera that it is granted"},
+                "wanted_hz": {**_NUMBER, "description": "what its configuration asks for"},
+                "lost": {
+                    "type": "object",
+                    "description": "cameras it needs that do not run, and since when (Unix time)",
+                    "additionalProperties": _object({"state": _CAMERA_STATE, "since_ns": _COUNT}),
+                },
+            },
+            optional=("rate_hz", "wanted_hz", "lost"),
         ),
     },
     "status": {
@@ -241,7 +299,10 @@ SCHEMA: dict[str, Any] = {
                 "cameras": {"type": "array"},
                 "tasks": {"type": "array"},
                 "engines": {"type": "array"},
-            }
+                "devices": {"type": "array"},
+                "signals": {"type": "array"},
+            },
+            optional=("devices", "signals"),
         ),
     },
 }

@@ -1,39 +1,89 @@
-"""Which tasks are wanted, and by whom: configuration, command, subscription."""
+"""Which tasks are wanted, and by whom: configuration, command, rule over signals, subscription, other results."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from edged.config import TaskConfig
 from edged.errors import UsageError
+from edged.scheduler.rules import (
+    Rule,
+    RuleState,
+    Summary,
+    Truth,
+    advanced,
+    after_rule,
+    truth_of,
+    truth_of_any,
+    when_rule,
+)
+from edged.scheduler.signals import SignalBook
+
+PATIENCE = 3.0  # a result counts for three intervals of its task's rate, and for signal_timeout_s at least
 
 
 class Activation:
-    """The active set. A command outweighs the configuration until the daemon ends. One thread's use."""
+    """The active set. A command outweighs everything else until the daemon ends. One thread's use, save for `noted`.
 
-    def __init__(self, tasks: Mapping[str, TaskConfig]) -> None:
-        self._tasks = tasks
+    Args:
+        tasks: every task by name, as `check` let them pass.
+        book: the signals that `when` reads, watched for them; only the built-in ones where there is no book.
+        clock: seconds of CLOCK_MONOTONIC, the book's own.
+    """
+
+    def __init__(
+        self,
+        tasks: Mapping[str, TaskConfig],
+        book: SignalBook | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
+        self._book = book or SignalBook(clock=clock)
         self._commanded: dict[str, bool] = {}
         self._listened: frozenset[str] = frozenset()
+        self._running: frozenset[str] = frozenset()
+        self._results: dict[tuple[str, str], tuple[Summary, float]] = {}
+        self._states: dict[str, RuleState] = {}
+        self._rules: dict[str, Rule] = {}
+        self.reload(tasks)
+
+    def reload(self, tasks: Mapping[str, TaskConfig], book: SignalBook | None = None) -> None:
+        """Go on with other tasks. Commands of those that still exist hold; rules that are equal keep their state."""
+        before = self._rules
+        self._tasks, self._book = tasks, book or self._book
+        whens = {name: when_rule(task.when, self._book.kinds) for name, task in tasks.items() if task.when}
+        self._rules = whens | {name: after_rule(task.after) for name, task in tasks.items() if task.after}
+        self._book.watch(whens.values())
+        self._commanded = {name: active for name, active in self._commanded.items() if name in tasks}
+        self._states = {
+            name: self._states.get(name, RuleState()) if before.get(name) == rule else RuleState()
+            for name, rule in self._rules.items()
+        }
 
     def of(self, task: str) -> tuple[bool, str]:
-        """Return whether a task is wanted now, and why, in words."""
+        """Return whether a task is wanted now, and why, in words that change only when the answer's cause does."""
+        rule = self._rules.get(task)
+        if rule is not None:
+            now_s = self._clock()
+            truth = self._after(rule, now_s) if rule.follows else self._when(rule, now_s)
+            self._states[task] = advanced(rule, self._states[task], now_s, truth)
         if task in self._commanded:
             active = self._commanded[task]
-            return active, f"{'activated' if active else 'deactivated'} by command"
-        config = self._tasks[task]
-        if config.when is not None or config.after is not None:
-            rule = "when" if config.when is not None else "after"
-            return False, f"{rule} is not evaluated by this version; run: edged task activate {task}"
-        if config.active == "on_subscribe":
+            outweighed = "" if rule is None else f", which outweighs {rule.word}: {rule.condition.text}"
+            return active, f"{'activated' if active else 'deactivated'} by command{outweighed}"
+        if rule is not None:
+            return self._states[task].active, self._states[task].why
+        active_is = self._tasks[task].active
+        if active_is == "on_subscribe":
             listened = task in self._listened
             return listened, "somebody subscribes" if listened else "nobody subscribes"
-        return bool(config.active), "configured" if config.active else "active: false"
+        return bool(active_is), "configured" if active_is else "active: false"
 
-    def command(self, tasks: Any, active: bool) -> None:
-        """Activate or deactivate tasks, all of them or, where one is unknown, none.
+    def check(self, tasks: Any) -> list[str]:
+        """Return the tasks that a command names.
 
         Raises:
             UsageError: not a list of known names; the text has the nearest one and all that there are.
@@ -45,8 +95,44 @@ class Activation:
                 near = difflib.get_close_matches(name, self._tasks, n=1)
                 hint = f"did you mean {near[0]!r}? " if near else ""
                 raise UsageError(f"no task {name[:64]!r}; {hint}there are {', '.join(self._tasks)}")
-        self._commanded.update(dict.fromkeys(tasks, active))
+        return list(tasks)
+
+    def command(self, tasks: Any, active: bool) -> None:
+        """Activate or deactivate tasks, all of them or, where `check` finds a fault, none."""
+        self._commanded.update(dict.fromkeys(self.check(tasks), active))
 
     def listened_to(self, tasks: frozenset[str]) -> None:
         """Take note of the tasks whose results somebody subscribes to."""
         self._listened = tasks
+
+    def followed(self) -> frozenset[str]:
+        """Return the tasks whose results other tasks wait for: `noted` needs no others."""
+        return frozenset(rule.follows for rule in self._rules.values() if rule.follows)
+
+    def running(self, tasks: frozenset[str]) -> None:
+        """Take note of the tasks that run by the newest plan. Results of those that no longer do are forgotten."""
+        for key in [key for key in tuple(self._results) if key[0] not in tasks]:
+            self._results.pop(key, None)
+        self._running = tasks
+
+    def noted(self, summary: Summary) -> None:
+        """Take note of a result of a followed task. May be called from any thread."""
+        self._results[summary.task, summary.camera] = (summary, self._clock())
+
+    def _when(self, rule: Rule, now_s: float) -> Truth:
+        missing = self._book.missing(rule.names, now_s)
+        return Truth(fault=missing) if missing else truth_of(rule, self._book.readings.values)
+
+    def _after(self, rule: Rule, now_s: float) -> Truth:
+        followed = rule.follows
+        if followed not in self._running:
+            return Truth(fault=f"{followed} is not running")
+        patience_s = max(self._book.timeout_s, PATIENCE / self._tasks[followed].rate_hz)
+        truths = []
+        for camera in self._tasks[followed].cameras:
+            result, noted_s = self._results.get((followed, camera), (None, 0.0))
+            if result is not None and now_s - noted_s <= patience_s:
+                truths.append(truth_of(rule, result.values))
+        if not truths:
+            return Truth(fault=f"{followed} has no result of the last {patience_s:g} s")
+        return truth_of_any(truths)

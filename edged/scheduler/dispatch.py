@@ -2,258 +2,248 @@
 
 Nothing queues up. A live camera has one place for each engine; a newer frame takes the place of one that no worker
 has taken yet, and every loss is counted for its task and camera, with its cause. A lossless camera waits instead; it
-has a few places, so that it decodes some frames in a row rather than sleeping after each.
+has a few places, so that it decodes some frames in a row rather than sleeping after each. Frames of a task that
+groups them wait for each other first, and have places of their own: other tasks' frames do not wait with them.
 """
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
-from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from edged.frame import Frame
-from edged.work import Batch, Job
+from edged.scheduler.claims import DeviceCounts, EngineLimits, Route, TaskCounts
+from edged.scheduler.device import Device
+from edged.scheduler.intake import LOSSLESS_PLACES, Intake
+from edged.scheduler.urgency import WallCost
+from edged.work import Batch, Cost, Job
 
-Cause = Literal["rate", "superseded", "late", "stopped", "failed"]
-LOSSLESS_PLACES = 4  # frames of a lossless camera that may wait; it goes on when half of them are taken
-GATE_SLACK = 0.25  # of the wanted interval: a camera's jitter must not halve the rate of a task that wants it all
-
-
-@dataclass(frozen=True)
-class Route:
-    """One task's claim on one camera's frames."""
-
-    task: str
-    engine: str
-    rate_hz: float
-    priority: int
-    deadline_ms: float | None
-
-
-@dataclass(frozen=True)
-class EngineLimits:
-    """What one batch of an engine may hold, and how many workers could share the waiting jobs."""
-
-    max_batch: int
-    workers: int
-
-
-@dataclass
-class TaskCounts:
-    """Frames of one camera that were decoded while one task claimed it, and where they went.
-
-    `offered` = `served` + all causes + those still on their way.
-    """
-
-    offered: int = 0
-    served: int = 0
-    rate: int = 0
-    superseded: int = 0
-    late: int = 0
-    stopped: int = 0
-    failed: int = 0
-
-
-@dataclass
-class _Gate:
-    """Lets a task's rate through, locked to the phase of the frames."""
-
-    next_ns: int = 0
-
-    def open(self, at_ns: int, rate_hz: float) -> bool:
-        interval_ns = int(1e9 / rate_hz)
-        if at_ns < self.next_ns - int(interval_ns * GATE_SLACK) and at_ns > self.next_ns - 2 * interval_ns:
-            return False
-        on_time = abs(at_ns - self.next_ns) <= interval_ns
-        self.next_ns = (self.next_ns if on_time else at_ns) + interval_ns
-        return True
+__all__ = ["LOSSLESS_PLACES", "DeviceCounts", "Dispatcher", "EngineLimits", "Route", "TaskCounts"]
 
 
 class Dispatcher:
-    """Between the cameras and the engine workers. Every method may be called from any thread."""
+    """Between the cameras and the engine workers. Every method may be called from any thread.
 
-    def __init__(self, limits: Mapping[str, EngineLimits]) -> None:
-        self._limits = dict(limits)
+    Args:
+        limits: engine -> its limits, the device it runs on among them.
+        clock: CLOCK_MONOTONIC in nanoseconds, or a simulated one. With that, call `take(0)` only, and `offer` without
+            `wait`: then nothing blocks, and every decision is for the clock's time.
+    """
+
+    def __init__(self, limits: Mapping[str, EngineLimits], clock: Callable[[], int] = time.monotonic_ns) -> None:
+        self._clock = clock
         self._lock = threading.Lock()
-        self._tokens: queue.SimpleQueue[None] = queue.SimpleQueue()  # at least one for each waiting job
-        self._rooms: dict[tuple[str, str], threading.Condition] = {}  # one each: a place concerns one camera
-        self._routes: Mapping[str, tuple[Route, ...]] = {}
-        self._waiting: dict[tuple[str, str], deque[Job]] = {}  # never empty; one job unless lossless
-        self._gates: dict[tuple[str, str], _Gate] = {}
-        self._counts: dict[tuple[str, str], TaskCounts] = {}
-        self._closed = False
+        self._costs: dict[str, WallCost] = {}
+        self._devices: dict[str, Device] = {}
+        self._intake = Intake(self._lock, clock, self._costs)
+        self._routing = self._intake.routing
+        self._running: dict[int, tuple[Device, Batch]] = {}
+        self._next_number = 0
+        self._engines: frozenset[str] = frozenset()
+        self.set_limits(limits)
+
+    def set_limits(self, limits: Mapping[str, EngineLimits]) -> None:
+        """Follow a new set of engines. Raise `ValueError` when a route still leads to one that is gone.
+
+        So a reload first adds the new engines, then changes the routes, then takes the old ones away.
+        """
+        with self._lock:
+            _known(self._routing.engines(), limits)
+            for name in {one.device for one in limits.values()} - self._devices.keys():
+                self._devices[name] = Device(self._costs)
+            self._intake.devices = {engine: self._devices[one.device] for engine, one in limits.items()}
+            for name, device in self._devices.items():
+                device.set_limits({engine: one for engine, one in limits.items() if one.device == name})
+            for engine in self._costs.keys() - limits.keys():
+                del self._costs[engine]
+            self._engines = frozenset(limits)
+            self._intake.look_ahead()
+
+    def set_costs(self, costs: Mapping[str, Cost]) -> None:
+        """Take what each engine's inferences cost. How much longer they take on the clock is measured here."""
+        with self._lock:
+            for engine in costs.keys() & self._engines:
+                known = self._costs.setdefault(engine, WallCost(costs[engine]))
+                known.cost = costs[engine]
+            self._wake_all()
 
     def set_routes(self, routes: Mapping[str, tuple[Route, ...]]) -> None:
-        """Follow a new plan: camera -> the tasks that claim its frames. Waiting jobs of tasks that left are dropped."""
-        dropped: list[Frame] = []
+        """Follow a new plan: camera -> the tasks that claim its frames. Waiting jobs of tasks that left are dropped.
+
+        A task whose rate changes keeps its phase. Raises `ValueError` for a route to an engine without limits.
+        """
+        freed: list[Frame] = []
         with self._lock:
-            self._routes = dict(routes)
-            claims = {(route.task, camera) for camera, claimed in routes.items() for route in claimed}
-            self._gates = {claim: gate for claim, gate in self._gates.items() if claim in claims}
-            for job in [job for jobs in self._waiting.values() for job in jobs]:
-                kept = tuple(task for task in job.tasks if (task, job.frame.camera) in claims)
-                self._count(job, "stopped", tuple(task for task in job.tasks if task not in kept))
-                if not kept:
-                    self._leave(job)
-                    dropped.append(job.frame)
-                elif kept != job.tasks:
-                    jobs = self._waiting[job.engine, job.frame.camera]
-                    jobs[jobs.index(job)] = replace(job, tasks=kept)
-        for frame in dropped:
-            frame.release()
+            _known((route.engine for claimed in routes.values() for route in claimed), self._engines)
+            for task, frame in self._routing.follow(routes, self._clock()):
+                self._routing.counts_of(task, frame.camera).stopped += 1
+                freed.append(frame)
+            self._intake.look_ahead()
+            for device in self._devices.values():
+                for job in [job for jobs in device.waiting.values() for job in jobs]:
+                    self._intake.withdraw(device, job, freed)
+            for room in self._intake.rooms.values():
+                room.notify_all()
+            self._wake_all()
+        _release(freed)
 
     def offer(self, frame: Frame, wait: bool = False) -> None:
-        """Take over one decoded frame and its lease. With `wait`, return only when a worker has taken it."""
-        at_ns = frame.capture.media_ns if wait and frame.capture.media_ns is not None else frame.capture.mono_ns
-        replaced: list[Frame] = []
+        """Take over one decoded frame and its lease. With `wait`, return only when it has a place."""
+        media_ns = frame.capture.media_ns
+        at_ns = media_ns if wait and media_ns is not None else frame.capture.mono_ns
+        freed = [frame]
         with self._lock:
-            for engine, routes in self._due(frame.camera, at_ns).items():
-                place = (engine, frame.camera)
-                while wait and len(self._waiting.get(place, ())) >= LOSSLESS_PLACES:
-                    self._rooms.setdefault(place, threading.Condition(self._lock)).wait()
-                claims = self._still_claimed(frame.camera, routes)
-                if not claims:
-                    continue
-                places = self._waiting.setdefault(place, deque())
-                if places and not wait:
-                    older = places.popleft()
-                    self._count(older, "superseded", older.tasks)
-                    claims += self._carried(older, claims)
-                    replaced.append(older.frame)
-                frame.retain()
-                places.append(_job(frame, engine, claims, wait))
-                self._tokens.put(None)
-        for old in replaced:
-            old.release()
-        frame.release()
+            feed = self._routing.feeds.get(frame.camera)
+            if feed is not None and not self._intake.closed:
+                now_ns = self._clock()
+                self._intake.offer(feed, frame, at_ns, now_ns, wait, freed)
+        _release(freed)
 
-    def take(self, timeout_s: float) -> Batch | None:
-        """Return the most urgent batch, or None: nothing came in time, or others took it.
+    def take(self, timeout_s: float, device: str = "cpu") -> Batch | None:
+        """Return the batch that a free worker of a device should start now, or None: nothing came in time.
 
-        The caller owns the frames' leases.
+        The caller owns the frames' leases. It calls `done` for each job and then `finished`.
         """
-        try:
-            self._tokens.get(timeout=timeout_s)
-        except queue.Empty:
-            return None
-        late: list[Frame] = []
-        with self._lock:
-            now_ns = time.monotonic_ns()
-            heads = [jobs[0] for jobs in self._waiting.values()]
-            for job in [job for job in heads if job.deadline_ns is not None and now_ns > job.deadline_ns]:
-                self._count(job, "late", job.tasks)
-                self._leave(job)
-                late.append(job.frame)
-            batch = self._urgent() if self._waiting else None
-        for frame in late:
-            frame.release()
-        return batch
-
-    def done(self, job: Job, failed: tuple[str, ...] = ()) -> None:
-        """Say that a job's inference is over; `failed` names the tasks whose parser gave no result."""
-        with self._lock:
-            for task in job.tasks:
-                counts = self._of(task, job.frame.camera)
-                if task in failed:
-                    counts.failed += 1
+        mine = self._device(device)
+        end_ns: int | None = None
+        timed_out = False
+        while True:
+            freed: list[Frame] = []
+            with self._lock:
+                if timed_out:
+                    mine.end_wait()
+                now_ns = self._clock()
+                end_ns = now_ns + int(timeout_s * 1e9) if end_ns is None else end_ns
+                batch = self._choose(mine, now_ns, freed)
+                ends = batch is not None or now_ns >= end_ns or mine.nudges > 0
+                if not ends:
+                    again_ns = self._again_ns(mine, now_ns)
+                    wait_s = ((end_ns if again_ns is None else min(end_ns, again_ns)) - now_ns) / 1e9
+                    mine.begin_wait()
                 else:
-                    counts.served += 1
+                    mine.nudges -= batch is None and mine.nudges > 0
+                    if mine.waiting or self._intake.grouping:
+                        mine.wake()  # another one watches over what is left
+            _release(freed)
+            if ends:
+                return batch
+            timed_out = not mine.wait(wait_s)
 
-    def nudge(self) -> None:
-        """End one wait in `take`."""
-        self._tokens.put(None)
+    def look_again_ns(self) -> int | None:
+        """Return when a batch that is held, a job that is postponed or an open group is due, as of the last `take`."""
+        with self._lock:
+            now_ns = self._clock()
+            times = [self._again_ns(device, now_ns) for device in self._devices.values()]
+        return min((at_ns for at_ns in times if at_ns is not None), default=None)
+
+    def done(self, job: Job, failed: Sequence[str] = ()) -> tuple[str, ...]:
+        """Count the end of a job, and return the tasks whose result is in time, for the others are not published.
+
+        Args:
+            job: its inference is over, or failed.
+            failed: the tasks that have no result.
+        """
+        good = []
+        with self._lock:
+            now_ns, counts_of = self._clock(), self._routing.counts_of
+            device = self._intake.devices.get(job.engine)
+            for task, deadline_ns in zip(job.tasks, job.deadlines_ns, strict=True):
+                if task in failed:
+                    counts_of(task, job.frame.camera).failed += 1
+                elif deadline_ns is not None and now_ns > deadline_ns:
+                    counts_of(task, job.frame.camera).late += 1
+                    self._intake.count_lost(job, 1, deadline_ns)
+                else:
+                    counts_of(task, job.frame.camera).served += 1
+                    good.append(task)
+            if device is not None and not job.lossless:
+                device.counts.served += len(good)
+        return tuple(good)
+
+    def finished(self, batch: Batch, wall_s: float | None = None) -> None:
+        """Say that a worker is free again. `wall_s` is what the batch took; None when it failed."""
+        with self._lock:
+            device, _ = self._running.pop(batch.number)
+            del device.running[batch.number]
+            cost = self._costs.get(batch.engine)
+            if cost is not None and wall_s is not None:
+                cost.measured(len(batch.jobs), wall_s)
+            if device.waiting:
+                device.wake()
+
+    def in_flight(self, engine: str) -> int:
+        """Return how many batches of an engine were taken and are not finished.
+
+        Once no route leads to it and this is 0, nobody will use it again.
+        """
+        with self._lock:
+            return sum(batch.engine == engine for _, batch in self._running.values())
+
+    def nudge(self, device: str = "cpu") -> None:
+        """End one wait in `take`, the next one if nobody waits."""
+        mine = self._device(device)
+        with self._lock:
+            mine.nudges += 1
+            mine.wake()
 
     def counts(self) -> dict[tuple[str, str], TaskCounts]:
         """Return a copy of the counts by (task, camera)."""
         with self._lock:
-            return {claim: replace(counts) for claim, counts in self._counts.items()}
+            return {claim: replace(counts) for claim, counts in self._routing.counts.items()}
+
+    def devices(self) -> dict[str, DeviceCounts]:
+        """Return a copy of the counts by device."""
+        with self._lock:
+            return {name: replace(device.counts) for name, device in self._devices.items()}
 
     def close(self) -> None:
-        """Let every waiting camera go; what waits is dropped."""
+        """Let every waiting camera go; what waits is dropped, and counted as stopped."""
         with self._lock:
-            self._closed = True
-            dropped = [job for jobs in self._waiting.values() for job in jobs]
-            for job in dropped:
-                self._leave(job)
-        for job in dropped:
-            job.frame.release()
+            self._intake.closed = True
+        self.set_routes({})
 
-    def _due(self, camera: str, at_ns: int) -> dict[str, list[Route]]:
-        """Count the frame for every task that claims it, and return the routes whose rate lets it through."""
-        due: dict[str, list[Route]] = {}
-        if self._closed:
-            return due
-        for route in self._routes.get(camera, ()):
-            counts = self._of(route.task, camera)
-            counts.offered += 1
-            gate = self._gates.setdefault((route.task, camera), _Gate())
-            if gate.open(at_ns, route.rate_hz):
-                due.setdefault(route.engine, []).append(route)
-            else:
-                counts.rate += 1
-        return due
-
-    def _still_claimed(self, camera: str, routes: list[Route]) -> list[Route]:
-        """Return the claims that outlasted the wait for a place; count the frame as stopped for the others."""
-        now = () if self._closed else {route.task for route in self._routes.get(camera, ())}
-        for route in routes:
-            if route.task not in now:
-                self._of(route.task, camera).stopped += 1
-        return [route for route in routes if route.task in now]
-
-    def _carried(self, superseded: Job, due: list[Route]) -> list[Route]:
-        """Return claims of tasks that lose a frame to a newer one which their rate passes by: they take it instead."""
-        camera, served = superseded.frame.camera, {route.task for route in due}
-        lost = set(superseded.tasks) - served
-        for task in lost:
-            self._of(task, camera).rate -= 1
-        return [route for route in self._routes.get(camera, ()) if route.task in lost]
-
-    def _urgent(self) -> Batch:
-        first = min((jobs[0] for jobs in self._waiting.values()), key=_urgency)
-        limits = self._limits[first.engine]
-        jobs: tuple[Job, ...] = (first,)
-        if limits.max_batch > 1:
-            same = [job for jobs in self._waiting.values() for job in jobs if job.engine == first.engine]
-            share = -(-len(same) // limits.workers)  # leave the other workers their part
-            jobs = tuple(sorted(same, key=_urgency)[: min(share, limits.max_batch)])
+    def _choose(self, device: Device, now_ns: int, freed: list[Frame]) -> Batch | None:
+        """Drop what is too late, and start the batch that should go now."""
+        self._intake.close_groups(now_ns, freed)
+        if not device.waiting:
+            device.again_ns = None
+            return None
+        self._intake.drop_late(device, now_ns, freed)
+        jobs = tuple(device.choose(now_ns))
+        if not jobs:
+            return None
         for job in jobs:
-            self._leave(job)
-        return Batch(first.engine, jobs)
+            self._intake.leave(device, job)
+        batch = Batch(jobs[0].engine, jobs, self._next_number)
+        self._next_number += 1
+        self._running[batch.number] = device, batch
+        device.start(batch.number, jobs, now_ns)
+        return batch
 
-    def _leave(self, job: Job) -> None:
-        """Take a job out of its place, and let its camera go on that may wait for it."""
-        place = (job.engine, job.frame.camera)
-        places = self._waiting[place]
-        places.remove(job)
-        if len(places) <= LOSSLESS_PLACES // 2 and place in self._rooms:
-            self._rooms[place].notify()
-        if not places:
-            del self._waiting[place]
+    def _again_ns(self, device: Device, now_ns: int) -> int | None:
+        times = (device.again_ns, self._intake.next_close_ns(now_ns))
+        return min((at_ns for at_ns in times if at_ns is not None), default=None)
 
-    def _of(self, task: str, camera: str) -> TaskCounts:
-        return self._counts.setdefault((task, camera), TaskCounts())
+    def _wake_all(self) -> None:
+        for device in self._devices.values():
+            device.wake()
 
-    def _count(self, job: Job, cause: Cause, tasks: tuple[str, ...]) -> None:
-        for task in tasks:
-            counts = self._of(task, job.frame.camera)
-            setattr(counts, cause, getattr(counts, cause) + 1)
-
-
-def _job(frame: Frame, engine: str, routes: list[Route], lossless: bool) -> Job:
-    """Order an inference. A lossless camera has no deadline and the lowest priority."""
-    deadlines = [route.deadline_ms for route in routes if route.deadline_ms is not None]
-    deadline_ns = frame.capture.mono_ns + int(max(deadlines) * 1e6) if len(deadlines) == len(routes) else None
-    if lossless:
-        deadline_ns = None
-    priority = -1 if lossless else max(route.priority for route in routes)
-    tasks = tuple(route.task for route in routes)
-    return Job(frame, engine, tasks, priority, deadline_ns, time.monotonic_ns(), lossless)
+    def _device(self, name: str) -> Device:
+        device = self._devices.get(name)
+        if device is None:
+            with self._lock:
+                device = self._devices.setdefault(name, Device(self._costs))
+        return device
 
 
-def _urgency(job: Job) -> tuple[int, float, int]:
-    return -job.priority, float("inf") if job.deadline_ns is None else job.deadline_ns, job.posted_ns
+def _known(engines: Iterable[str], limits: Container[str]) -> None:
+    unknown = sorted({engine for engine in engines if engine not in limits})
+    if unknown:
+        raise ValueError(f"routes lead to engines without limits: {', '.join(unknown)}")
+
+
+def _release(frames: Iterable[Frame]) -> None:
+    for frame in frames:
+        frame.release()

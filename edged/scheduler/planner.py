@@ -1,76 +1,147 @@
-"""The plan as a pure function: demands of the tasks, health of the cameras -> who runs, and why."""
+"""The plan as a pure function: demands, health of the cameras, limits of the machine -> who runs, and why."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 
 from edged.plan import CameraPlan, CameraState, Mode, Plan, TaskPlan, TaskState
+from edged.scheduler.clusters import Cluster, group_cameras
+from edged.scheduler.demand import Demand, EngineLoad, Machine, Supply
+from edged.scheduler.shares import Share, Shares
+
+__all__ = ["NO_PLAN", "UNMEASURED", "Demand", "EngineLoad", "Machine", "Supply", "make_plan"]
+
+UNMEASURED = Machine()
+NO_PLAN = Plan()
 
 
-@dataclass(frozen=True)
-class Demand:
-    """What one task wants. `blocked` says why it cannot run although it is active ("no engine; run: ...")."""
+def make_plan(
+    demands: Iterable[Demand],
+    supplies: Iterable[Supply],
+    machine: Machine = UNMEASURED,
+    previous: Plan = NO_PLAN,
+    now_s: float = 0.0,
+) -> Plan:
+    """Unite the camera sets of the running tasks, and share the machine out. The order of the items never matters.
 
-    task: str
-    cameras: tuple[str, ...]
-    rate_hz: float
-    active: bool
-    why: str
-    blocked: str | None = None
+    A camera that several tasks share is hot once. A camera that nothing needs falls to its `unneeded` mode and, after
+    `linger_s` in it, is closed until something needs it; one that no task names is closed at once. Work that does not
+    fit into the machine's capacity is taken from the lowest priority first.
 
-
-@dataclass(frozen=True)
-class Supply:
-    """One camera as it is: the state of its stream, why, and the mode it falls to when nothing needs it."""
-
-    camera: str
-    state: CameraState
-    reason: str
-    unneeded: Mode
-
-
-def make_plan(demands: Iterable[Demand], supplies: Iterable[Supply]) -> Plan:
-    """Unite the camera sets of the running tasks. The order of the arguments' items never matters.
-
-    A camera that several tasks share is hot once. A camera that nothing needs falls to its `unneeded` mode; one that no
-    task names is closed.
+    Args:
+        demands: each task once.
+        supplies: each camera once.
+        machine: costs and limits. They should be steady: each change of a digit may be a new plan.
+        previous: the plan that is in force. Rates and suspended tasks come back with some hysteresis to it.
+        now_s: the time on any clock that never goes back, the same as for `previous`.
     """
     tasks = sorted(demands, key=lambda demand: demand.task)
-    cameras = {supply.camera: supply for supply in sorted(supplies, key=lambda supply: supply.camera)}
+    cameras = sorted(supplies, key=lambda supply: supply.camera)
+    grouping = group_cameras(tasks, cameras, machine.decode_s)
+    shares = Shares(tasks, grouping, machine, previous)
     return Plan(
-        cameras={camera: _camera_plan(supply, tasks) for camera, supply in cameras.items()},
-        tasks={demand.task: _task_plan(demand, cameras) for demand in tasks},
+        cameras=_camera_plans(tasks, grouping.clusters, shares.of, previous, now_s),
+        tasks=_task_plans(tasks, cameras, shares.of, machine),
+        devices=shares.devices,
     )
 
 
-def _camera_plan(supply: Supply, demands: list[Demand]) -> CameraPlan:
-    wanted = [demand for demand in demands if supply.camera in demand.cameras]
-    running = [demand for demand in wanted if demand.active and demand.blocked is None]
-    if running:
-        rates = ", ".join(f"{demand.task} {demand.rate_hz:g} Hz" for demand in running)
-        names = tuple(demand.task for demand in running)
-        return CameraPlan(Mode.HOT, max(demand.rate_hz for demand in running), names, f"needed by {rates}")
+def _camera_plans(
+    tasks: Sequence[Demand], clusters: Sequence[Cluster], shares: Mapping[int, Share], previous: Plan, now_s: float
+) -> dict[str, CameraPlan]:
+    rates = {position: share.rate_hz for position, share in shares.items() if share.rate_hz > 0}
+    granted = {position: f"{tasks[position].task} {rate:g} Hz" for position, rate in rates.items()}
+    wanted = {position: f"{tasks[position].task} {tasks[position].rate_hz:g} Hz" for position in rates}
+    plans: dict[str, CameraPlan] = {}
+    for cluster in clusters:
+        running = [position for position in cluster.members if position in rates]
+        if running:  # a lossless camera is never slowed: it waits instead
+            words = wanted if cluster.lossless else granted
+            rate_hz = max([tasks[one].rate_hz if cluster.lossless else rates[one] for one in running])
+            names = tuple([tasks[one].task for one in running])
+            reason = f"needed by {', '.join([words[one] for one in running])}"
+            for supply in cluster.supplies:
+                since_s = _since(supply.camera, Mode.HOT, previous, now_s)
+                plans[supply.camera] = CameraPlan(Mode.HOT, rate_hz, names, reason, since_s)
+        else:
+            reason = _why_unneeded([(tasks[one].task, one in shares) for one in cluster.members])
+            for supply in cluster.supplies:
+                plans[supply.camera] = _resting(supply, bool(cluster.members), reason, previous, now_s)
+    return {camera: plans[camera] for camera in sorted(plans)}
+
+
+def _why_unneeded(wanted: Sequence[tuple[str, bool]]) -> str:
+    """Say who would need a camera, from (task, whether it is suspended)."""
     if not wanted:
-        return CameraPlan(Mode.COLD, 0.0, (), "no task names it")
-    if len(wanted) == 1:
-        reason = f"only {wanted[0].task} needs it and {wanted[0].task} is inactive"
-    else:
-        reason = f"needed by {', '.join(demand.task for demand in wanted)}, all inactive"
-    return CameraPlan(supply.unneeded, 0.0, (), reason)
+        return "no task names it"
+    states = ["suspended" if suspended else "inactive" for _, suspended in wanted]
+    names = [task for task, _ in wanted]
+    if len(names) == 1:
+        return f"only {names[0]} needs it and {names[0]} is {states[0]}"
+    if len(set(states)) == 1:
+        return f"needed by {', '.join(names)}, all {states[0]}"
+    return f"needed by {', '.join(f'{name} ({state})' for name, state in zip(names, states, strict=True))}"
 
 
-def _task_plan(demand: Demand, cameras: Mapping[str, Supply]) -> TaskPlan:
-    if not demand.active:
-        return TaskPlan(TaskState.INACTIVE, (), 0.0, demand.why)
-    if demand.blocked is not None:
-        return TaskPlan(TaskState.INACTIVE, (), 0.0, demand.blocked)
-    missing = [cameras[camera] for camera in demand.cameras if cameras[camera].state is not CameraState.RUNNING]
-    if missing:
-        reason = "; ".join(_missing(supply) for supply in missing)
-        return TaskPlan(TaskState.DEGRADED, demand.cameras, demand.rate_hz, reason)
-    return TaskPlan(TaskState.ACTIVE, demand.cameras, demand.rate_hz, demand.why)
+def _resting(supply: Supply, named: bool, reason: str, previous: Plan, now_s: float) -> CameraPlan:
+    """Plan a camera that nothing needs: its `unneeded` mode, cold when it lingered long enough or was cold before."""
+    mode = supply.unneeded if named else Mode.COLD
+    before = previous.cameras.get(supply.camera)
+    if mode is not Mode.COLD:
+        since_s = _since(supply.camera, mode, previous, now_s)
+        lingered = supply.linger_s is not None and now_s - since_s >= supply.linger_s
+        if lingered or (before is not None and before.mode is Mode.COLD):
+            if supply.linger_s is not None:
+                reason = f"closed: not needed for {supply.linger_s:g} s; {reason}"
+            mode = Mode.COLD
+    return CameraPlan(mode, 0.0, (), reason, _since(supply.camera, mode, previous, now_s))
+
+
+def _since(camera: str, mode: Mode, previous: Plan, now_s: float) -> float:
+    before = previous.cameras.get(camera)
+    return before.since_s if before is not None and before.mode is mode else now_s
+
+
+def _task_plans(
+    tasks: Sequence[Demand], cameras: Sequence[Supply], shares: Mapping[int, Share], machine: Machine
+) -> dict[str, TaskPlan]:
+    states = {supply.camera: _missing(supply) for supply in cameras}
+    lost = {camera for camera, words in states.items() if words}
+    texts: dict[tuple[str, ...], str] = {}
+    for demand in tasks:
+        if demand.cameras not in texts:
+            gone = lost.intersection(demand.cameras) or not states.keys() >= set(demand.cameras)
+            words = [states.get(camera, f"{camera} is not there") for camera in demand.cameras] if gone else []
+            texts[demand.cameras] = "; ".join([one for one in words if one])
+    return {
+        demand.task: _task_plan(demand, shares.get(position), texts[demand.cameras], machine)
+        for position, demand in enumerate(tasks)
+    }
+
+
+def _task_plan(demand: Demand, share: Share | None, missing: str, machine: Machine) -> TaskPlan:
+    if share is None:
+        why = demand.why if not demand.active or demand.blocked is None else demand.blocked
+        return TaskPlan(TaskState.INACTIVE, (), 0.0, why, demand.rate_hz)
+    if share.rate_hz == 0:
+        return TaskPlan(TaskState.INACTIVE, (), 0.0, share.why, demand.rate_hz, suspended=True)
+    faults = [words for words in (missing, share.why) if words]
+    state = TaskState.DEGRADED if faults else TaskState.ACTIVE
+    told = [words for words in (_hopeless(demand, machine),) if words]
+    reason = "; ".join((faults or [demand.why]) + told)
+    return TaskPlan(state, demand.cameras, share.rate_hz, reason, demand.rate_hz)
+
+
+def _hopeless(demand: Demand, machine: Machine) -> str:
+    """Say that a task's deadline is shorter than its own inference. It runs all the same."""
+    load = machine.engines.get(demand.engine)
+    if load is None or demand.deadline_ms is None or load.cost.of(1) * 1000 <= demand.deadline_ms:
+        return ""
+    return f"deadline_ms {demand.deadline_ms:g} is shorter than one inference, {load.cost.of(1) * 1000:.3g} ms"
 
 
 def _missing(supply: Supply) -> str:
-    return f"{supply.camera} {supply.state.value}" + (f": {supply.reason}" if supply.reason else "")
+    if supply.state is CameraState.RUNNING:
+        return ""
+    since = f" since {supply.since}" if supply.since else ""
+    return f"{supply.camera} {supply.state.value}{since}" + (f": {supply.reason}" if supply.reason else "")

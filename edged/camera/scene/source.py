@@ -27,6 +27,8 @@ def _scene(seed: int) -> Scene:
 class SceneSource:
     """One camera of the scene: I420 pictures at the opening's rate, `LOOP_S` seconds long."""
 
+    raw = True
+
     def __init__(self, opening: Opening) -> None:
         name, _, query = opening.url.partition("?")
         if name not in CAMERAS:
@@ -50,7 +52,7 @@ class SceneSource:
             raise CameraEnded(f"end of scene:{self._camera}")
         number = self._next
         self._next += 1
-        return Grab(number, number, key=True, due_s=number / self._rate_hz)
+        return Grab(number, number, key=True, due_s=number / self._rate_hz, disposable=True)
 
     def decode(self, grab: Grab) -> Sequence[Decoded]:
         """Draw the picture."""

@@ -87,6 +87,118 @@ def test_skipped_frames_use_numbers_up_and_all_are_accounted_for(steps):
     assert ids == [index for index, step in enumerate(steps) if step == 1]
 
 
+class Decoder:
+    """Gives pictures in presentation order: it holds as many back as the largest group of `streams` has."""
+
+    def __init__(self, counter):
+        self.counter, self.held, self.given = counter, [], []
+
+    def put(self, pts):
+        self.held.append(pts)
+        while len(self.held) > 6:
+            self.give()
+
+    def give(self):
+        pts = min(self.held)
+        self.held.remove(pts)
+        place = self.counter.frame(pts)
+        if place is not None:
+            self.given.append((pts, place[0]))
+
+
+@given(streams(), st.data())
+def test_numbers_rise_with_presentation_through_skips_rests_and_catch_ups(order, data):
+    """Each packet is decoded, skipped among decoded ones, kept to be caught up with, or thrown away at rest."""
+    counter = FrameCounter()
+    decoder, kept = Decoder(counter), []
+    awake = True
+    for at, pts in enumerate(order):
+        step = data.draw(st.sampled_from(["decode", "decode", "decode", "skip", "keep", "park"]), label="step")
+        if step in ("keep", "park"):
+            if awake:
+                counter.pause()
+                awake = False
+            counter.skip()
+            kept.append(pts)
+            if step == "park":
+                counter.rest()
+                kept.clear()
+                decoder.held.clear()
+        else:
+            awake = True
+            for late in kept:
+                counter.catch_up(late)
+                decoder.put(late)
+            kept.clear()
+            if step == "decode":
+                counter.packet(pts, capture(at))
+                decoder.put(pts)
+            else:
+                counter.skip(pts, capture(at))
+        counts = counter.counts
+        assert counts.read == at + 1
+        assert counts.damaged == 0
+        assert 0 <= at + 1 - counts.decoded - counts.undecoded <= len(decoder.held)
+    while decoder.held:
+        decoder.give()
+    counter.end()
+    counts = counter.counts
+    assert counts.read == counts.decoded + counts.undecoded == len(order)
+    assert len(decoder.given) == counts.decoded
+    assert decoder.given == sorted(decoder.given)
+    numbers = [number for _, number in decoder.given]
+    assert numbers == sorted(set(numbers))
+    assert all(0 <= number < len(order) for number in numbers)
+
+
+@given(streams(), st.data())
+def test_a_frame_skipped_among_decoded_ones_leaves_its_neighbours_their_numbers(order, data):
+    skipped = frozenset(data.draw(st.lists(st.sampled_from(order[1:] or order), max_size=6)))
+    counter = FrameCounter()
+    decoder = Decoder(counter)
+    for at, pts in enumerate(order):
+        if pts in skipped and at:
+            counter.skip(pts, capture(at))
+        else:
+            counter.packet(pts, capture(at))
+            decoder.put(pts)
+    while decoder.held:
+        decoder.give()
+    rank = {pts: number for number, pts in enumerate(sorted(order))}
+    assert decoder.given == [(pts, rank[pts]) for pts in sorted(rank) if pts not in skipped or pts == order[0]]
+    counts = counter.counts
+    assert (counts.read, counts.decoded, counts.damaged) == (len(order), len(decoder.given), 0)
+
+
+@given(streams())
+def test_what_was_caught_up_with_is_counted_and_has_no_place(order):
+    counter = FrameCounter()
+    for _ in order:
+        counter.skip()
+    decoder = Decoder(counter)
+    for pts in order:
+        counter.catch_up(pts)
+        decoder.put(pts)
+    while decoder.held:
+        decoder.give()
+    assert decoder.given == []
+    assert counter.counts == FrameCounts(len(order), 0, len(order), 0, len(order))
+
+
+def test_a_kept_packet_that_was_damaged_does_not_stop_the_pictures_after_it():
+    counter = FrameCounter()
+    for pts in (10, 20, None):
+        counter.skip()
+        counter.catch_up(pts)
+    assert counter.frame(20) is None
+    assert counter.frame(None) is None
+    counter.packet(30, capture(30))
+    assert counter.frame(30) == (3, capture(30))
+    counter.packet(40, capture(40))
+    assert counter.frame(40) == (4, capture(40))
+    assert counter.counts == FrameCounts(5, 2, 3, 0, 2)
+
+
 def test_packets_without_pts_are_in_presentation_order():
     counter = FrameCounter()
     for at in range(3):

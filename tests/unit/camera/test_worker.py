@@ -9,6 +9,7 @@ from itertools import pairwise
 import pytest
 from parts import number_of, until
 
+from edged.camera import pool as pool_module
 from edged.camera import worker as worker_module
 from edged.camera.base import CameraStalled, Decoded, Grab, Opening
 from edged.camera.pool import CameraPool
@@ -26,6 +27,7 @@ class Scripted:
     """A live source: gives a packet every 2 ms, a key frame every fifth; raises or blocks where its script says."""
 
     description = "scripted 8x6 500 Hz"
+    raw = False
 
     def __init__(self, script=None):
         self.script = script or {}
@@ -75,19 +77,19 @@ def start(monkeypatch):
     def sink(frame, wait):
         frames.append((frame, wait))
 
-    def start(opener, mode=Mode.HOT, **traits):
+    def start(opener, mode=Mode.HOT, rate_hz=0.0, **traits):
         worker = CameraWorker(Traits("front", **traits), "scripted", opener, sink)
         pool = CameraPool(supervisor, {"front": worker})
-        pool.rest(plan(mode))
-        pool.wake(plan(mode))
+        pool.rest(plan(mode, rate_hz))
+        pool.wake(plan(mode, rate_hz))
         return worker, frames
 
     yield start
     supervisor.close()
 
 
-def plan(mode):
-    return Plan(cameras={"front": CameraPlan(mode, 10, (), "a test")})
+def plan(mode, rate_hz=0.0):
+    return Plan(cameras={"front": CameraPlan(mode, rate_hz, (), "a test")})
 
 
 def test_it_opens_runs_and_numbers_frames_from_0(start):
@@ -193,7 +195,12 @@ def test_a_quiet_stream_is_stalled_and_runs_again(start):
     source = Scripted({5: "block"})
     worker, frames = start(lambda: source, stall_timeout_s=0.05)
     until(lambda: worker.report().state is CameraState.STALLED, 2)
-    assert worker.report().reason.startswith("nothing came for 0.")
+    first = worker.report()
+    assert first.reason == "nothing came for more than 0.05 s"
+    assert 50e6 < time.monotonic_ns() - first.since_mono_ns < 5e9
+    time.sleep(0.02)
+    again = worker.report()
+    assert (again.reason, again.since_unix_ns) == (first.reason, first.since_unix_ns), "a stall has one beginning"
     source.go.set()
     until(lambda: worker.report().state is CameraState.RUNNING and len(frames) > 6, 2)
 
@@ -221,9 +228,13 @@ def test_a_worker_whose_source_fails_unexpectedly_is_restarted(start, caplog):
 
 @pytest.fixture
 def play(start, clip):
-    def play(mode=Mode.HOT, *, loop=False, fast=False, **how):
-        path = clip(**how)
-        return start(lambda: PyAvSource(Opening("front", "file", str(path), str)), mode, loop=loop, fast=fast)
+    def play(mode=Mode.HOT, rate_hz=0.0, *, loop=False, fast=False, suffix=".mp4", traits=None, **how):
+        path = clip(suffix, **how)
+
+        def opener():
+            return PyAvSource(Opening("front", "file", str(path), str))
+
+        return start(opener, mode, rate_hz, loop=loop, fast=fast, **(traits or {}))
 
     return play
 
@@ -267,3 +278,205 @@ def test_a_fast_file_that_nobody_needs_is_not_read(play):
     worker.set_mode(Mode.HOT)
     until(lambda: len(frames) == 50)
     assert frames[0][0].id == 0
+
+
+def numbers(frames):
+    return [number_of(frame.picture.planes[0]) for frame, _ in frames]
+
+
+def check_ids(frames, bframes):
+    """A picture's id is its place in the stream; where B-frames meet kept packets, up to `bframes` more."""
+    ids = [frame.id for frame, _ in frames]
+    assert ids == sorted(set(ids))
+    assert all(0 <= number - place <= bframes for number, place in zip(ids, numbers(frames), strict=True))
+
+
+@pytest.mark.parametrize("bframes", [0, 2])
+def test_warm_comes_back_at_once_with_what_was_kept(play, bframes):
+    """One long group: parked would have to wait for ever; every picture handed over is right, and is a live one."""
+    worker, frames = play(Mode.WARM, frames=250, rate=50, gop=250, bframes=bframes)
+    until(lambda: worker.report().kept_packets > 20)
+    assert frames == []
+    assert worker.report().kept_s == pytest.approx(worker.report().kept_packets / 50, abs=1.0)
+    read = worker.report().counts.read
+    worker.set_mode(Mode.HOT)
+    until(lambda: len(frames) > 20)
+    report = worker.report()
+    assert report.counts.caught_up >= (read if bframes == 0 else 1)
+    assert report.kept_packets == 0
+    assert numbers(frames)[0] >= read - 3
+    check_ids(frames, bframes)
+    stamps = [frame.capture.mono_ns for frame, _ in frames]
+    assert stamps == sorted(set(stamps))
+    counts = report.counts
+    assert 0 <= counts.read - counts.decoded - counts.undecoded <= bframes + 1
+    assert counts.damaged == 0
+
+
+def test_a_hot_camera_that_turns_warm_is_ready_from_then_on(play):
+    """What comes after the decoder's last packet is kept: the key frame long ago is not needed."""
+    worker, frames = play(frames=400, rate=50, gop=400)
+    until(lambda: len(frames) > 10)
+    worker.set_mode(Mode.WARM)
+    count = until(lambda: worker.report().kept_packets > 5 and len(frames))
+    worker.set_mode(Mode.HOT)
+    until(lambda: len(frames) > count + 10)
+    assert [frame.id for frame, _ in frames] == numbers(frames)
+    counts = worker.report().counts
+    assert counts.damaged == 0
+    assert 5 < counts.caught_up <= counts.undecoded
+
+
+def test_one_that_turns_warm_and_hot_again_and_again_shows_only_right_pictures(play):
+    worker, frames = play(frames=3000, rate=100, gop=30, bframes=2)
+    for turn in range(20):
+        worker.set_mode((Mode.WARM, Mode.PARKED)[turn % 3 == 2])
+        time.sleep(0.013 * (turn % 5))
+        worker.set_mode(Mode.HOT)
+        wanted = len(frames) + turn % 4
+        until(lambda: len(frames) > wanted)  # noqa: B023 - it is called at once
+    check_ids(frames, 2)
+    assert worker.report().counts.damaged == 0
+
+
+@pytest.mark.parametrize("cap", [{"warm_max_s": 0.3}, {"warm_max_bytes": 700}])
+def test_warm_beyond_its_cap_is_parked_and_says_so(play, cap):
+    worker, frames = play(Mode.WARM, frames=300, rate=50, gop=100, traits=cap)
+    full = until(lambda: worker.report() if worker.report().reason.startswith("parked") else None)
+    seconds, megabytes = cap.get("warm_max_s", 4), cap.get("warm_max_bytes", 16_000_000) / 1e6
+    assert full.reason == f"parked: warm keeps at most {seconds:g} s (or {megabytes:g} MB)"
+    assert (full.state, full.kept_packets) == (CameraState.RUNNING, 0)
+    worker.set_mode(Mode.HOT)
+    until(lambda: frames)
+    assert numbers(frames)[0] == 100, "back at the next key frame"
+    assert worker.report().counts.caught_up == 0
+    assert worker.report().reason == ""
+
+
+def test_parked_comes_back_at_the_next_key_frame(play):
+    worker, frames = play(Mode.PARKED, frames=200, rate=50, gop=25)
+    until(lambda: worker.report().counts.read > 30)
+    worker.set_mode(Mode.HOT)
+    until(lambda: len(frames) > 5)
+    assert numbers(frames)[0] % 25 == 0
+    assert [frame.id for frame, _ in frames] == numbers(frames)
+    assert worker.report().counts.caught_up <= 25
+
+
+def test_raw_pictures_are_never_kept(play):
+    worker, frames = play(Mode.WARM, suffix=".nut", frames=100, rate=50, codec="rawvideo", pix_fmt="gray")
+    until(lambda: worker.report().counts.read > 5)
+    assert (worker.report().kept_packets, frames) == (0, [])
+    worker.set_mode(Mode.HOT)
+    until(lambda: len(frames) > 5)
+    assert worker.report().counts.caught_up == 0
+    assert [frame.id for frame, _ in frames] == numbers(frames)
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_frames_that_no_rate_wants_are_not_decoded_where_nothing_refers_to_them(play, fast):
+    worker, frames = play(
+        Mode.HOT, 12.5, suffix=".avi", frames=100, rate=100, codec="mjpeg", pix_fmt="yuvj420p", fast=fast
+    )
+    until(lambda: worker.report().state is CameraState.ENDED)
+    counts = worker.report().counts
+    assert counts.read == counts.decoded + counts.undecoded == 100
+    assert [frame.id for frame, _ in frames] == numbers(frames)
+    if fast:
+        assert counts.undecoded == 0, "a lossless camera decodes everything"
+        return
+    assert {later - sooner for sooner, later in pairwise(numbers(frames)[12:])} == {8}
+
+
+def test_of_a_stream_with_b_frames_only_these_are_left_out(play):
+    worker, frames = play(Mode.HOT, 5, frames=100, rate=100, gop=50, bframes=2)
+    until(lambda: worker.report().state is CameraState.ENDED)
+    counts = worker.report().counts
+    assert counts.read == counts.decoded + counts.undecoded == 100
+    assert 15 < counts.undecoded < 70
+    assert [frame.id for frame, _ in frames] == numbers(frames)
+
+
+def test_a_step_of_the_wall_clock_changes_only_the_wall_clock(play, monkeypatch):
+    step_ns, real = [0], time.time_ns
+    monkeypatch.setattr(worker_module.time, "time_ns", lambda: real() + step_ns[0])
+    worker, frames = play(frames=120, rate=100)
+    until(lambda: len(frames) > 30)
+    step_ns[0] = 3_600_000_000_000
+    until(lambda: len(frames) > 60)
+    step_ns[0] = -3_600_000_000_000
+    until(lambda: worker.report().state is CameraState.ENDED)
+    stamps = [frame.capture.mono_ns / 1e9 for frame, _ in frames]
+    assert stamps == pytest.approx([stamps[0] + number / 100 for number in range(120)], abs=1e-6), "its due times"
+    assert max(frame.capture.unix_ns for frame, _ in frames) > real() + 3e12
+    assert min(frame.capture.unix_ns for frame, _ in frames) < real() - 3e12
+
+
+# ---- the pool ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pool(clip):
+    """Return a pool of two cameras on looped files, how to make more, and the frames by camera."""
+    supervisor, frames = Supervisor(), {"front": [], "rear": []}
+    path = clip(frames=100, rate=50)
+
+    def sink(frame, wait):
+        frames[frame.camera].append(frame)
+
+    def make(camera, counter=None, opener=lambda: PyAvSource(Opening("c", "file", str(path), str))):
+        return CameraWorker(Traits(camera, loop=True), "pyav", opener, sink, counter)
+
+    pool = CameraPool(supervisor, {camera: make(camera) for camera in frames})
+    pool.wake(both_hot())
+    yield pool, make, frames
+    supervisor.close()
+
+
+def both_hot():
+    return Plan(cameras={camera: CameraPlan(Mode.HOT, 0, (), "a test") for camera in ("front", "rear")})
+
+
+def test_a_replaced_camera_goes_on_with_its_numbers_and_the_others_are_untouched(pool):
+    pool, make, frames = pool
+    until(lambda: all(len(one) > 3 for one in frames.values()))
+    pool.replace({"front": make("front", pool.counter("front"))})
+    count = len(frames["front"])
+    pool.wake(both_hot())
+    until(lambda: len(frames["front"]) > count + 3)
+    ids = [frame.id for frame in frames["front"]]
+    assert ids == sorted(set(ids))
+    assert ids[count] >= count
+    assert [frame.id for frame in frames["rear"]] == list(range(len(frames["rear"])))
+    assert (pool.reports()["front"].opens, pool.reports()["rear"].opens) == (1, 1)
+
+
+def test_a_camera_that_was_removed_and_comes_again_goes_on_with_its_numbers(pool):
+    pool, make, frames = pool
+    until(lambda: len(frames["front"]) > 3)
+    pool.stop(["front"])
+    count = len(frames["front"])
+    assert set(pool.reports()) == {"rear"}
+    assert "camera:front" not in [thread.name for thread in threading.enumerate()]
+    pool.replace({"front": make("front", pool.counter("front"))})
+    pool.wake(both_hot())
+    until(lambda: len(frames["front"]) > count)
+    assert frames["front"][count].id > frames["front"][count - 1].id
+
+
+def test_a_replacement_waits_for_one_that_hangs_in_its_source(pool, monkeypatch, caplog):
+    monkeypatch.setattr(pool_module, "STOP_S", 0.05)
+    pool, make, frames = pool
+    hung = Scripted({3: "block"})
+    pool.replace({"front": make("front", pool.counter("front"), lambda: hung)})
+    pool.wake(both_hot())
+    until(lambda: hung.number == 3)
+    pool.replace({"front": make("front", pool.counter("front"))})
+    assert "camera:front; each ends when its source lets it" in caplog.text
+    pool.wake(both_hot())
+    assert pool.reports()["front"].reason == "not started"
+    hung.go.set()
+    until(lambda: pool.reports()["front"].state is CameraState.RUNNING)
+    assert hung.closed == 1
+    ids = [frame.id for frame in frames["front"]]
+    assert ids == sorted(set(ids))

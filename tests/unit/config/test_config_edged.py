@@ -58,6 +58,18 @@ TABLE: list[Row] = [
             "1: scheduler.warm_max: unknown key; did you mean 'warm_max_s'?",
         ],
     ),
+    ("signals: 3", ["1: signals: must be a map of keys to values, got 3"]),
+    (
+        'signals:\n  a: flg\n  b: [x, x]\n  c: []\n  d: [1]\n  e: ["it\'s"]\n  f: true',
+        [
+            "2: signals.a: must be flag, number, text, or a list of the texts that are allowed, got 'flg'",
+            "3: signals.b: 'x' is listed twice",
+            "4: signals.c: must be flag, number, text, or a list of the texts that are allowed, got []",
+            "5: signals.d: must be flag, number, text, or a list of the texts that are allowed, got [1]",
+            '6: signals.e: must be texts of 1 to 64 characters without a quote or a new line, got "it\'s"',
+            "7: signals.f: must be flag, number, text, or a list of the texts that are allowed, got true",
+        ],
+    ),
     ("metrics: 9464", ["1: metrics: must be a map of keys to values, got 9464"]),
     (
         "metrics: {listen: 9464}",

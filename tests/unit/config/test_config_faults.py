@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from config_texts import CAMERAS, EDGED, TASK, camera, model, task
+from config_texts import CAMERAS, EDGED, ID_RULE, TASK, camera, model, task
 
 from edged.config import load_config
 from edged.errors import ConfigError
+from edged.expression import Kind
 
 
 def test_all_faults_of_all_files_come_at_once_in_the_order_of_files_and_lines(faults):
@@ -59,6 +60,38 @@ def test_a_label_file_is_faulted_by_its_own_line(faults, tmp_path):
         f"conf/tasks/lane.yaml:6: model.labels: {tmp_path}/conf/tasks/names.txt:2: must be a name of 1 to 128 "
         "characters, got ''; a class id is the number of its line, so none may be left out"
     ]
+
+
+OWN = "signals: {trailer: flag, load_kg: number, mode: [city, highway], gear: [park, reverse, neutral, drive]}\n"
+
+
+def test_rules_read_the_signals_that_edged_yaml_declares(write, faults):
+    rule = task("when: \"trailer and load_kg > 100 and mode == 'city' and gear == 'park'\"")
+    assert load_config(write({EDGED: OWN, TASK: rule})).edged.signals["mode"] == Kind("text", ("city", "highway"))
+    assert faults({EDGED: OWN, TASK: task("when: \"mode == 'citty' or trailr\"")}) == [
+        "conf/tasks/lane.yaml:6: when: column 9: it is never 'citty'; did you mean 'city'?"
+    ]
+
+
+def test_a_signal_with_a_name_that_cannot_be_is_a_fault_in_its_line(faults):
+    text = "signals:\n  speed_mps: flag\n  and: flag\n  Speed: number\n  brake: flag\n"
+    assert faults({EDGED: text}) == [
+        "conf/edged.yaml:2: signals.speed_mps: 'speed_mps' is built in, and is a number",
+        "conf/edged.yaml:3: signals.and: 'and' is a word of the rules; take another name",
+        f"conf/edged.yaml:4: signals.Speed: a signal's name must be {ID_RULE}, got 'Speed'",
+    ]
+
+
+def test_a_faulty_declaration_does_not_make_its_rules_faulty(faults):
+    assert faults({EDGED: "signals: {trailer: flg}\n", TASK: task('when: "trailer"')}) == [
+        "conf/edged.yaml:1: signals.trailer: must be flag, number, text, or a list of the texts that are allowed, "
+        "got 'flg'"
+    ]
+
+
+def test_too_many_signals_are_a_fault(faults):
+    text = "signals:\n" + "".join(f"  s{number}: flag\n" for number in range(257))
+    assert faults({EDGED: text}) == ["conf/edged.yaml:1: signals: at most 256 signals, got 257"]
 
 
 def test_a_faulty_camera_does_not_make_its_tasks_faulty(faults):

@@ -74,7 +74,8 @@ def test_all_keys_of_all_files_are_read(write, tmp_path):
     assert task.model.input.over(InputFormat()) == InputFormat("stretch", "bgr", (0, 0.5, 1), (1, 1, 2.5), 0)
     assert task.model.options == {"anchors": [[1, 2], [3, 4]], "nested": {"a": True}}
     assert task.engine.backend == ("tensorrt", "onnxruntime")
-    assert config.tasks["other"].when == "speed_mps < 20"
+    assert config.tasks["other"].when is not None
+    assert config.tasks["other"].when.condition == "speed_mps < 20"
     assert config.notes == ()
 
 

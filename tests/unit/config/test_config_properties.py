@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from edged.config import Secrets, load_config
 from edged.errors import ConfigError
+from edged.expression import WORDS
+from edged.signals import KINDS
 
 LINE = re.compile(r"^.+:[1-9][0-9]*: .+", re.MULTILINE)
 FEW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -71,6 +73,9 @@ def task_file(draw: st.DrawFn, cameras: list[str]) -> dict[str, Any]:
             st.just({}),
             st.sampled_from([True, False, "on_subscribe"]).map(lambda active: {"active": active}),
             st.just({"when": "speed_mps < 20 and gear != 'reverse'"}),
+            st.fixed_dictionaries(
+                {"when": st.just({"if": "speed_mps < 5"}) | st.just({"if": "brake", "until": "speed_mps > 8"})}
+            ),
         )
     )
     chosen = draw(st.lists(st.sampled_from(cameras), min_size=1, unique=True))
@@ -84,6 +89,9 @@ def configurations(draw: st.DrawFn) -> dict[str, dict[str, Any]]:
     edged = draw(
         some(
             scheduler=some(linger_s=st.floats(0, 3600), warm_max_s=st.floats(0.1, 60)),
+            signals=st.dictionaries(
+                names, st.sampled_from(["flag", "number", "text"]) | st.just(["a", "b"]).map(list), max_size=3
+            ).filter(lambda own: not own.keys() & (KINDS.keys() | WORDS)),
             log=some(level=st.sampled_from(["debug", "info", "warning", "error"])),
             limits=some(send_queue=st.integers(1, 100_000)),
         )

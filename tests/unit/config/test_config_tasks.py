@@ -5,6 +5,10 @@ from __future__ import annotations
 import pytest
 from config_texts import ID_RULE, TASK, Row, engine, expected, model, task
 
+from edged.signals import KINDS
+
+SIGNALS = ", ".join(sorted(KINDS))
+
 TABLE: list[Row] = [
     # tasks: cameras and rates
     ("rate_hz: 1", ["1: cameras: required, but absent", "1: model: required, but absent"]),
@@ -70,6 +74,7 @@ TABLE: list[Row] = [
     (
         task('when: "x"\nafter: {task: lan, if: "score > 1"}'),
         [
+            f"6: when: column 1: there is no 'x'; there are {SIGNALS}",
             "7: after: when and after exclude each other; keep one of them",
             "7: after.task: there is no task 'lan'",
         ],
@@ -84,8 +89,40 @@ TABLE: list[Row] = [
     ),
     (
         task(f'when: "{"x" * 10_001}"'),
-        [f"6: when: must be an expression of at most 10000 bytes, got '{'x' * 78}…"],
+        [f"6: when: must be an expression of at most 1000 characters, got '{'x' * 78}…"],
     ),
+    (
+        task("when: \"sped_mps < 20 and gear != 'reverse'\""),
+        ["6: when: column 1: there is no 'sped_mps'; did you mean 'speed_mps'?"],
+    ),
+    (
+        task("when: \"gear == 'revers'\""),
+        ["6: when: column 9: it is never 'revers'; did you mean 'reverse'?"],
+    ),
+    (task('when: "speed_mps"'), ["6: when: column 1: the whole must be true or false, and is a number; compare it"]),
+    (task("when: true"), ['6: when: must be an expression in quotes, such as "speed_mps < 20", got true']),
+    (
+        task('when:\n  if: "speed_mps < true"\n  until: "brake &&"\n  min_on_s: -1'),
+        [
+            "7: when.if: column 13: '<' is for numbers, and this is a flag",
+            "8: when.until: column 7: '&&' is not allowed; write and",
+            "9: when.min_on_s: must be a number from 0 to 3600, got -1",
+        ],
+    ),
+    (
+        task('when: {until: "brake", iff: "brake"}'),
+        ["6: when.if: required, but absent", "6: when.iff: unknown key; did you mean 'if'?"],
+    ),
+    (
+        task('after:\n  task: other\n  if: "scor < 1"\n  until: "lanes"\n  min_off_s: 3601'),
+        [
+            "7: after.task: there is no task 'other'",
+            "8: after.if: column 1: there is no 'scor'; did you mean 'score'?",
+            "9: after.until: column 1: the whole must be true or false, and is a number; compare it",
+            "10: after.min_off_s: must be a number from 0 to 3600, got 3601",
+        ],
+    ),
+    (task('after: "score > 1"'), ["6: after: must be a map of keys to values, got 'score > 1'"]),
     # tasks: model
     (
         "cameras: [front]\nrate_hz: 1\nmodel: lane.onnx",

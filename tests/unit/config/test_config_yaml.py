@@ -69,7 +69,7 @@ REFUSED: list[tuple[str | bytes, list[str]]] = [
         "? &x a\n: x\n",
         [
             "1: key 'a' has an anchor or a tag; write the plain key",
-            "1: a: unknown key; allowed: control, engines, limits, log, metrics, publish, scheduler",
+            "1: a: unknown key; allowed: control, engines, limits, log, metrics, publish, scheduler, signals",
         ],
     ),
     (

@@ -2,49 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 import threading
 import time
-from collections import Counter
 from dataclasses import asdict
 
 import pytest
+from dispatch_parts import Leases, losses, route
 from hypothesis import given
 from hypothesis import strategies as st
 from parts import until
 
-from edged.frame import Capture, Color, Frame, Picture, PixelFormat
-from edged.scheduler.dispatch import LOSSLESS_PLACES, Dispatcher, EngineLimits, Route
-
-PICTURE = Picture(2, 2, PixelFormat.GRAY, Color(), ())
-
-
-class Leases:
-    """Makes frames, and counts how often each of them came back."""
-
-    def __init__(self):
-        self.made, self.back, self.keys = [], Counter(), itertools.count()
-
-    def frame(self, camera, number=0, *, at_ms=None, media_ms=None):
-        mono_ns = time.monotonic_ns() if at_ms is None else int(at_ms * 1e6)
-        media_ns = None if media_ms is None else int(media_ms * 1e6)
-        key = next(self.keys)
-        self.made.append(key)
-        capture = Capture(0, mono_ns, "arrival", media_ns)
-        return Frame(camera, number, PICTURE, capture, 0, 0, lambda: self.back.update([key]))
-
-    def assert_all_back_once(self):
-        assert self.back == Counter(self.made)
+from edged.scheduler.dispatch import LOSSLESS_PLACES, Dispatcher, EngineLimits
 
 
 @pytest.fixture
 def leases():
     return Leases()
-
-
-def route(task="t", engine="e", rate_hz=1000.0, priority=0, deadline_ms=None):
-    return Route(task, engine, rate_hz, priority, deadline_ms)
 
 
 def one_engine(max_batch=1, workers=1):
@@ -55,11 +29,7 @@ def serve(dispatcher, batch):
     for job in batch.jobs:
         job.frame.release()
         dispatcher.done(job)
-
-
-def losses(dispatcher, task="t", camera="c"):
-    counts = asdict(dispatcher.counts()[task, camera])
-    return {cause: count for cause, count in counts.items() if count}
+    dispatcher.finished(batch)
 
 
 def test_a_newer_frame_takes_the_place_of_one_that_waits(leases):
@@ -238,7 +208,7 @@ def test_a_reader_that_waits_is_let_go_when_its_task_leaves_or_all_ends(leases, 
         dispatcher.offer(leases.frame("c", number, media_ms=number), wait=True)
     reader = threading.Thread(target=dispatcher.offer, args=(leases.frame("c", 99, media_ms=99), True))
     reader.start()
-    until(lambda: dispatcher._rooms, 5, "a reader that waits")
+    until(lambda: dispatcher._intake.rooms, 5, "a reader that waits")
     if end == "close":
         dispatcher.close()
     else:

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import random
 
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from worlds import CAMERAS, demand, demands, machines, supplies, supply, work_by_hand
 
-from edged.plan import CameraPlan, CameraState, Mode, TaskPlan, TaskState
-from edged.scheduler.planner import Demand, Supply, make_plan
+from edged.plan import CameraPlan, CameraState, Mode, Plan, TaskPlan, TaskState
+from edged.scheduler.planner import make_plan
 
-CAMERAS = ("front", "left", "rear", "right")
+NAMES = "abcdef"
+WORLDS = st.tuples(demands(*NAMES), supplies(), machines())
+UNTIMED = settings(deadline=None)
+BEFORE = st.tuples(demands(*NAMES), supplies(), machines())
 
 
-def supply(camera, state=CameraState.RUNNING, reason="", unneeded=Mode.PARKED):
-    return Supply(camera, state, reason, unneeded)
-
-
-def demand(task, *cameras, rate_hz=10.0, active=True, why="configured", blocked=None):
-    return Demand(task, cameras, rate_hz, active, why, blocked)
+def modes(plan):
+    return {name: (one.mode, one.reason) for name, one in plan.cameras.items()}
 
 
 def test_a_shared_camera_is_hot_once_at_the_highest_rate():
@@ -26,13 +27,13 @@ def test_a_shared_camera_is_hot_once_at_the_highest_rate():
     assert plan.cameras == {
         "front": CameraPlan(Mode.HOT, 15, ("cars", "lane"), "needed by cars 15 Hz, lane 5 Hz"),
     }
-    assert plan.tasks["lane"] == TaskPlan(TaskState.ACTIVE, ("front",), 5, "configured")
+    assert plan.tasks["lane"] == TaskPlan(TaskState.ACTIVE, ("front",), 5, "configured", 5)
 
 
 def test_a_camera_that_nothing_needs_falls_to_its_mode_and_says_why():
-    demands = [demand("lane", "front", "left", active=False), demand("cars", "left", active=False)]
-    plan = make_plan(demands, [supply("front", unneeded=Mode.COLD), supply("left"), supply("rear", unneeded=Mode.WARM)])
-    assert {name: (one.mode, one.reason) for name, one in plan.cameras.items()} == {
+    wishes = [demand("lane", "front", "left", active=False), demand("cars", "left", active=False)]
+    plan = make_plan(wishes, [supply("front", unneeded=Mode.COLD), supply("left"), supply("rear", unneeded=Mode.WARM)])
+    assert modes(plan) == {
         "front": (Mode.COLD, "only lane needs it and lane is inactive"),
         "left": (Mode.PARKED, "needed by cars, lane, all inactive"),
         "rear": (Mode.COLD, "no task names it"),
@@ -41,64 +42,152 @@ def test_a_camera_that_nothing_needs_falls_to_its_mode_and_says_why():
 
 def test_a_blocked_task_is_inactive_with_its_reason_and_needs_no_camera():
     plan = make_plan([demand("lane", "front", blocked="no engine; run: edged engine build lane")], [supply("front")])
-    assert plan.tasks["lane"] == TaskPlan(TaskState.INACTIVE, (), 0.0, "no engine; run: edged engine build lane")
+    assert plan.tasks["lane"] == TaskPlan(TaskState.INACTIVE, (), 0.0, "no engine; run: edged engine build lane", 10)
     assert plan.cameras["front"].mode is Mode.PARKED
 
 
 def test_a_task_without_all_its_cameras_is_degraded_and_names_them():
-    supplies = [supply("front"), supply("left", CameraState.STALLED), supply("rear", CameraState.BACKOFF, "no route")]
-    plan = make_plan([demand("lane", "front", "left", "rear")], supplies)
-    wanted = TaskPlan(TaskState.DEGRADED, ("front", "left", "rear"), 10, "left stalled; rear backoff: no route")
-    assert plan.tasks["lane"] == wanted
+    cameras = [
+        supply("front"),
+        supply("left", CameraState.STALLED, since="2026-11-22T20:47:11Z"),
+        supply("rear", CameraState.BACKOFF, "no route"),
+    ]
+    plan = make_plan([demand("lane", "front", "left", "rear")], cameras)
+    reason = "left stalled since 2026-11-22T20:47:11Z; rear backoff: no route"
+    assert plan.tasks["lane"] == TaskPlan(TaskState.DEGRADED, ("front", "left", "rear"), 10, reason, 10)
     assert {one.mode for one in plan.cameras.values()} == {Mode.HOT}
 
 
-@st.composite
-def worlds(draw):
-    supplies = [
-        supply(
-            name,
-            draw(st.sampled_from(CameraState)),
-            draw(st.sampled_from(["", "why"])),
-            draw(st.sampled_from([Mode.WARM, Mode.PARKED, Mode.COLD])),
-        )
-        for name in CAMERAS
-    ]
-    demands = [
-        demand(
-            task,
-            *draw(st.lists(st.sampled_from(CAMERAS), min_size=1, unique=True)),
-            rate_hz=draw(st.sampled_from([1.0, 5.0, 30.0])),
-            active=draw(st.booleans()),
-            blocked=draw(st.sampled_from([None, "no engine"])),
-        )
-        for task in draw(st.lists(st.sampled_from("abcdef"), unique=True))
-    ]
-    return demands, supplies
+def test_a_camera_that_was_removed_is_named_by_the_task_that_still_wants_it():
+    plan = make_plan([demand("lane", "front", "gone")], [supply("front")])
+    assert (plan.tasks["lane"].state, plan.tasks["lane"].reason) == (TaskState.DEGRADED, "gone is not there")
+    assert set(plan.cameras) == {"front"}
 
 
-@given(worlds(), st.randoms(use_true_random=False))
-def test_order_never_matters(world, rng: random.Random):
-    demands, supplies = world
-    shuffled = [rng.sample(part, len(part)) for part in world]
-    assert make_plan(demands, supplies) == make_plan(*shuffled)
+def test_a_camera_lingers_and_is_then_closed_until_it_is_needed():
+    cameras, plan = [supply("front", unneeded=Mode.WARM, linger_s=5.0)], Plan()
+    seen = []
+    for now_s, active in [(1.0, True), (2.0, False), (6.9, False), (7.0, False), (60.0, False), (61.0, True)]:
+        plan = make_plan([demand("lane", "front", active=active)], cameras, previous=plan, now_s=now_s)
+        seen.append((plan.cameras["front"].mode, plan.cameras["front"].since_s))
+        if now_s == 60.0:
+            reason = "closed: not needed for 5 s; only lane needs it and lane is inactive"
+            assert plan.cameras["front"].reason == reason
+    warm, cold = (Mode.WARM, 2.0), (Mode.COLD, 7.0)
+    assert seen == [(Mode.HOT, 1.0), warm, warm, cold, cold, (Mode.HOT, 61.0)]
 
 
-@given(worlds())
+def test_a_task_that_flips_does_not_close_its_camera():
+    cameras, plan = [supply("front", linger_s=5.0)], Plan()
+    for now_s in range(0, 60, 3):
+        plan = make_plan([demand("lane", "front", active=now_s % 2 == 0)], cameras, previous=plan, now_s=float(now_s))
+        assert plan.cameras["front"].mode is not Mode.COLD
+
+
+def test_without_linger_a_camera_stays_in_its_mode():
+    cameras, plan = [supply("front")], Plan()
+    for now_s in (0.0, 1e6):
+        plan = make_plan([demand("lane", "front", active=False)], cameras, previous=plan, now_s=now_s)
+        assert plan.cameras["front"].mode is Mode.PARKED
+
+
+@UNTIMED
+@given(WORLDS, BEFORE, st.randoms(use_true_random=False))
+def test_order_never_matters(world, before, rng: random.Random):
+    wishes, cameras, machine = world
+    previous = make_plan(*before)
+    shuffled = [rng.sample(part, len(part)) for part in (wishes, cameras)]
+    assert make_plan(wishes, cameras, machine, previous, 3.0) == make_plan(*shuffled, machine, previous, 3.0)
+
+
+@UNTIMED
+@given(WORLDS)
 def test_what_every_plan_keeps(world):
-    demands, supplies = world
-    plan = make_plan(demands, supplies)
-    running = {one.task: one for one in demands if one.active and one.blocked is None}
+    wishes, cameras, machine = world
+    plan = make_plan(wishes, cameras, machine)
+    wanted = {one.task: one for one in wishes if one.active and one.blocked is None}
     assert set(plan.cameras) == set(CAMERAS)
-    assert set(plan.tasks) == {one.task for one in demands}
-    for one in supplies:
+    assert set(plan.tasks) == {one.task for one in wishes}
+    for name, task in plan.tasks.items():
+        assert task.reason
+        assert task.suspended == (name in wanted and task.rate_hz == 0)
+        assert (task.state is TaskState.INACTIVE) == (task.rate_hz == 0) == (task.cameras == ())
+        if task.rate_hz:
+            wish = wanted[name]
+            assert min(wish.rate_hz, max(wish.rate_min_hz, 0.1)) <= task.rate_hz <= wish.rate_hz
+            assert (task.state is TaskState.DEGRADED) >= (task.rate_hz < wish.rate_hz)
+    for one in cameras:
         planned = plan.cameras[one.camera]
-        users = sorted(task for task, wish in running.items() if one.camera in wish.cameras)
+        users = sorted(task.task for task in wishes if one.camera in task.cameras and plan.tasks[task.task].rate_hz)
         assert planned.tasks == tuple(users)
         assert (planned.mode is Mode.HOT) == bool(users)
-        named = any(one.camera in wish.cameras for wish in demands)
-        assert planned.mode in (Mode.HOT, one.unneeded if named else Mode.COLD)
+        named = any(one.camera in wish.cameras for wish in wishes)
+        assert planned.mode in (Mode.HOT, Mode.COLD, one.unneeded if named else Mode.COLD)
         assert planned.reason
-    for one in demands:
-        assert (plan.tasks[one.task].state is TaskState.INACTIVE) == (one.task not in running)
-        assert plan.tasks[one.task].reason
+        rates = [wanted[user].rate_hz if one.lossless else plan.tasks[user].rate_hz for user in users]
+        assert planned.rate_hz == max(rates, default=0.0)
+
+
+@UNTIMED
+@given(WORLDS, BEFORE)
+def test_no_plan_exceeds_a_budget(world, before):
+    wishes, cameras, machine = world
+    plan = make_plan(wishes, cameras, machine, make_plan(*before), 1.0)
+    for device, seconds in work_by_hand(plan, wishes, cameras, machine).items():
+        assert seconds <= machine.capacity.get(device, 1e9) + 1e-6
+    for device, capacity in machine.capacity.items():
+        share = plan.devices[device]
+        assert share.capacity == capacity
+        assert share.planned <= min(share.wanted, capacity) + 1e-6
+
+
+@UNTIMED
+@given(WORLDS, BEFORE, st.integers(0, 3))
+def test_a_higher_priority_never_loses_to_a_lower_one(world, before, priority):
+    wishes, cameras, machine = world
+    previous = make_plan(*before)
+    higher = [one for one in wishes if one.priority >= priority]
+    alone, plan = make_plan(higher, cameras, machine, previous), make_plan(wishes, cameras, machine, previous)
+    assert {one.task: plan.tasks[one.task] for one in higher} == alone.tasks
+
+
+@UNTIMED
+@given(
+    WORLDS,
+    demands("x", "y", cameras=("roof", "cabin"), engines=("e9",)),
+    supplies(("roof", "cabin")),
+    machines(("roof",), ("e9",), ("gpu1",)),
+)
+def test_tasks_on_other_cameras_and_another_device_change_nothing_else(world, more_wishes, more_cameras, more):
+    wishes, cameras, machine = world
+    both = type(machine)(
+        {**machine.engines, **more.engines}, machine.decode_s, {**machine.capacity, **more.capacity}, machine.workers
+    )
+    alone = make_plan(wishes, cameras, machine)
+    plan = make_plan(wishes + more_wishes, cameras + more_cameras, both)
+    assert {name: plan.tasks[name] for name in alone.tasks} == alone.tasks
+    assert {name: plan.cameras[name] for name in alone.cameras} == alone.cameras
+    assert {name: plan.devices[name] for name in alone.devices} == alone.devices
+
+
+@UNTIMED
+@given(WORLDS, BEFORE, st.floats(0, 100))
+def test_a_plan_is_its_own_next_plan(world, before, now_s):
+    plan = make_plan(*world, make_plan(*before), now_s)
+    assert make_plan(*world, plan, now_s) == plan
+
+
+@UNTIMED
+@given(demands(*NAMES), supplies(), machines(), machines())
+def test_all_comes_back_when_the_load_goes(wishes, cameras, machine, short):
+    able = type(machine)(machine.engines, machine.decode_s, {}, {})
+    plan = make_plan(wishes, cameras, short)
+    assert make_plan(wishes, cameras, able, plan).tasks == make_plan(wishes, cameras, able).tasks
+
+
+@pytest.mark.parametrize("linger_s", [0.0, 0.5])
+def test_a_camera_that_was_closed_at_once_stays_closed(linger_s):
+    cameras = [supply("front", linger_s=linger_s)]
+    first = make_plan([demand("lane", "front", active=False)], cameras)
+    later = make_plan([demand("lane", "front", active=False)], cameras, previous=first, now_s=1.0)
+    assert later.cameras["front"].mode is Mode.COLD

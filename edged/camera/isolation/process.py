@@ -1,0 +1,192 @@
+"""The worker's end of a camera source's process: start, ask, give up, end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from typing import Any
+
+from edged.camera.base import CameraStalled, Opening
+from edged.camera.isolation import wire
+from edged.camera.isolation.lines import Lines
+from edged.errors import CameraError, WorkerFailed
+
+CHILD = "edged.camera.isolation.child"
+ABANDONED_MAX = 3
+ABANDONED_WINDOW_S = 60.0
+END_S = 1.0  # for a process to end by itself, or after SIGKILL
+
+
+class Abandoned:
+    """The sources that did not return in time, by camera; and those whose process even SIGKILL does not end."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._times_s: dict[str, list[float]] = {}
+        self._undead: list[subprocess.Popen[bytes]] = []
+
+    def note(self, camera: str) -> int:
+        """Count one more, and return how many there were within the window."""
+        with self._lock:
+            now_s = self._clock()
+            recent = [at_s for at_s in self._times_s.get(camera, []) if now_s - at_s < ABANDONED_WINDOW_S]
+            self._times_s[camera] = [*recent, now_s]
+            return len(recent) + 1
+
+    def keep(self, process: subprocess.Popen[bytes]) -> None:
+        """Remember a process that hangs in a system call, to be collected once it ends."""
+        with self._lock:
+            others = [one for one in self._undead if one is not process]
+            self._undead = [one for one in (*others, process) if one.poll() is None]
+
+
+ABANDONED = Abandoned()
+
+
+class SourceProcess:
+    """One source in a process of its own. Used by one thread, its camera's worker; that thread's end is its end too.
+
+    Args:
+        target: `module:Class` of the source.
+        opening: what it opens; its URL goes through the channel, never onto a command line.
+        limit_s: time to start and open.
+
+    Raises:
+        CameraError: it could not be opened; with no secret in the text.
+        WorkerFailed: this was the last of too many sources of this camera that hung.
+    """
+
+    def __init__(self, target: str, opening: Opening, limit_s: float) -> None:
+        self._opening = opening
+        self._closed = False
+        try:
+            self._start()
+        except OSError as exc:
+            raise CameraError(f"the process of its source cannot be started: {exc.strerror}") from exc
+        self._poll = select.poll()
+        self._poll.register(self._channel, select.POLLIN)
+        self._poll.register(self._lines.fd, select.POLLIN)
+        level = logging.getLogger().getEffectiveLevel()
+        start = wire.pack(target=target, opening=wire.opening_fields(opening), level=level)
+        try:
+            self.opened, _ = self._answer(start, limit_s)
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self) -> None:
+        with ExitStack() as undo, ExitStack() as theirs:
+            self._channel, channel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            undo.callback(self._channel.close)
+            theirs.callback(channel.close)
+            self._channel.settimeout(END_S)
+            output, their_output = os.pipe()
+            theirs.callback(os.close, their_output)
+            self._lines = Lines(output, self._opening.camera, self._opening.redact)
+            undo.callback(os.close, output)
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", CHILD, str(channel.fileno()), str(os.getpid())],
+                stdin=subprocess.DEVNULL,
+                stdout=their_output,
+                stderr=their_output,
+                pass_fds=(channel.fileno(),),
+                start_new_session=True,
+                env={name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"},
+            )
+            undo.pop_all()
+
+    @property
+    def pid(self) -> int:
+        """Process id, for status texts and tests."""
+        return self._process.pid
+
+    def ask(self, verb: str, *args: int, limit_s: float) -> tuple[dict[str, Any], int | None]:
+        """Return the answer, and a descriptor that came with it.
+
+        Raises:
+            CameraError: the source's own error, of the same kind; its process died; or it did not answer within
+                `limit_s` and was abandoned (`CameraStalled`).
+            WorkerFailed: abandoned once too often.
+        """
+        return self._answer(wire.pack(verb=verb, args=args), limit_s)
+
+    def tell(self, verb: str, *args: int) -> None:
+        """Say something that has no answer."""
+        try:
+            self._channel.send(wire.pack(verb=verb, args=args))
+        except OSError as exc:
+            raise self._died() from exc
+
+    def close(self) -> None:
+        """End the process, by force if need be, within `END_S` twice. Twice is harmless."""
+        if self._closed:
+            return
+        self._closed = True
+        self._channel.close()
+        talk = select.poll()
+        talk.register(self._lines.fd, select.POLLIN)
+        until_s = time.monotonic() + END_S
+        while self._process.poll() is None and time.monotonic() < until_s:
+            if talk.poll(10) and not self._lines.read():
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(max(0.0, until_s - time.monotonic()))
+        self._kill()
+        self._lines.close()
+
+    def _kill(self) -> None:
+        self._process.kill()
+        try:
+            self._process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            ABANDONED.keep(self._process)
+
+    def _answer(self, packet: bytes, limit_s: float) -> tuple[dict[str, Any], int | None]:
+        until_s = time.monotonic() + limit_s
+        try:
+            self._channel.send(packet)
+        except OSError as exc:
+            raise self._died() from exc
+        while (left_s := until_s - time.monotonic()) > 0:
+            ready = [fd for fd, _ in self._poll.poll(left_s * 1000)]
+            if self._lines.fd in ready and not self._lines.read():
+                self._poll.unregister(self._lines.fd)
+            if self._channel.fileno() in ready:
+                return self._received()
+        raise self._abandon(limit_s)
+
+    def _received(self) -> tuple[dict[str, Any], int | None]:
+        try:
+            data, fds, _, _ = socket.recv_fds(self._channel, wire.PACKET_MAX, 1, socket.MSG_CMSG_CLOEXEC)
+        except OSError as exc:
+            raise self._died() from exc
+        if not data:
+            raise self._died()
+        answer = wire.unpack(data)
+        if "error" in answer:
+            raise wire.KINDS[answer["error"]](self._opening.redact(answer["text"]))
+        return answer, (fds[0] if fds else None)
+
+    def _died(self) -> CameraError:
+        try:
+            code = self._process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            return CameraError("the process of its source hung up")
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+        return CameraError(f"the process of its source {how}")
+
+    def _abandon(self, limit_s: float) -> CameraError | WorkerFailed:
+        self._kill()
+        count = ABANDONED.note(self._opening.camera)
+        text = f"its source did not return within {limit_s:g} s and was abandoned"
+        if count >= ABANDONED_MAX:
+            return WorkerFailed(f"camera {self._opening.camera}: {text}, {count} times within {ABANDONED_WINDOW_S:g} s")
+        return CameraStalled(text)

@@ -1,0 +1,109 @@
+"""What the planner is asked, and what its answer means: configuration and health -> demands, supplies, routes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timezone
+
+from edged.assembly import Assembled
+from edged.camera.worker import CameraReport
+from edged.config import Config, TaskConfig
+from edged.plan import CameraState, Mode, Plan
+from edged.scheduler.activation import Activation
+from edged.scheduler.dispatch import Route
+from edged.scheduler.groups import Sync
+from edged.scheduler.planner import Demand, Supply
+
+RATE_CHANGE = 0.08  # of a stream's rate; a smaller one is not told
+READINESS = {Mode.COLD: 0, Mode.PARKED: 1, Mode.WARM: 2}
+
+
+def demands(config: Config, assembled: Assembled, activation: Activation) -> list[Demand]:
+    """Return what every task wants now."""
+    return [demand(name, task, assembled, *activation.of(name)) for name, task in config.tasks.items()]
+
+
+def demand(name: str, task: TaskConfig, assembled: Assembled, active: bool, why: str) -> Demand:
+    """Return what one task wants."""
+    return Demand(
+        task=name,
+        cameras=task.cameras,
+        rate_hz=task.rate_hz,
+        active=active,
+        why=why,
+        blocked=assembled.blocked.get(name),
+        rate_min_hz=task.rate_min_hz,
+        priority=task.priority,
+        deadline_ms=task.deadline_ms,
+        engine=assembled.task_engine.get(name, ""),
+    )
+
+
+class Stock:
+    """What every camera is, and what it falls to when nothing needs it. One for each configuration; one thread's use.
+
+    A camera falls to the readiest mode that its tasks ask for, and stays there for the longest linger of them.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        scheduler = config.edged.scheduler
+        self._unneeded: dict[str, Mode] = {}
+        self._linger_s: dict[str, float | None] = {}
+        self._told_hz: dict[str, float] = {}
+        for task in config.tasks.values():
+            mode = Mode(task.unneeded or scheduler.unneeded)
+            linger_s = scheduler.linger_s if task.linger_s is None else task.linger_s
+            for camera in task.cameras:
+                known = camera in self._unneeded
+                self._unneeded[camera] = max(self._unneeded.get(camera, mode), mode, key=READINESS.__getitem__)
+                self._linger_s[camera] = _longer(self._linger_s[camera], linger_s) if known else linger_s
+
+    def supplies(self, reports: Mapping[str, CameraReport]) -> list[Supply]:
+        """Return every camera as it is."""
+        return [self._supply(camera, report) for camera, report in reports.items()]
+
+    def _supply(self, camera: str, report: CameraReport) -> Supply:
+        return Supply(
+            camera=camera,
+            state=report.state,
+            reason=report.reason,
+            unneeded=self._unneeded.get(camera, Mode.COLD),
+            linger_s=self._linger_s.get(camera),
+            lossless=self._config.cameras[camera].pace == "fast",
+            rate_hz=self._rate_hz(camera, report.stream_hz),
+            since="" if report.state is CameraState.RUNNING else clock_text(report.since_unix_ns),
+        )
+
+    def _rate_hz(self, camera: str, measured_hz: float | None) -> float | None:
+        """Return a stream's rate in figures that stand still: each change of a digit would be a new plan."""
+        told_hz = self._told_hz.get(camera)
+        if measured_hz is not None and (told_hz is None or abs(measured_hz - told_hz) > RATE_CHANGE * told_hz):
+            told_hz = self._told_hz[camera] = float(f"{measured_hz:.2g}")
+        return told_hz
+
+
+def _longer(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else max(one, other)
+
+
+def clock_text(unix_ns: int) -> str:
+    """Return a moment in words: UTC, to the second."""
+    return datetime.fromtimestamp(unix_ns // 1_000_000_000, timezone.utc).strftime("%H:%M:%S UTC")
+
+
+def routes(config: Config, assembled: Assembled, plan: Plan) -> dict[str, tuple[Route, ...]]:
+    """Return the claims on every camera's frames, at the rates that the plan grants."""
+    return {
+        camera: tuple(_route(task, camera, config, assembled, plan) for task in wanted.tasks)
+        for camera, wanted in plan.cameras.items()
+    }
+
+
+def _route(name: str, camera: str, config: Config, assembled: Assembled, plan: Plan) -> Route:
+    task, sync = config.tasks[name], None
+    if task.sync is not None:
+        sync = Sync(task.sync.tolerance_ms, task.sync.wait_ms, task.cameras)
+    lossless = config.cameras[camera].pace == "fast"  # never slowed: its reader waits
+    rate_hz = task.rate_hz if lossless else plan.tasks[name].rate_hz
+    return Route(name, assembled.task_engine[name], rate_hz, task.priority, task.deadline_ms, sync)

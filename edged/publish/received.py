@@ -1,0 +1,141 @@
+"""Messages as typed values: what `edged.client` gives. No numpy here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One object: class name and id, score 0..1, box x1 y1 x2 y2 in pixels of the frame."""
+
+    label: str
+    class_id: int
+    score: float
+    box: tuple[float, float, float, float]
+    track_id: int | None
+    attrs: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class LaneLine:
+    """One lane: its kind, score 0..1, and points from near to far in pixels of the frame."""
+
+    kind: str
+    score: float
+    points: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class FrameGroup:
+    """Frames of several cameras taken at the same time: its number, the cameras in it, and those it could have had."""
+
+    id: int
+    cameras: tuple[str, ...]
+    wanted: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """One task's findings in one frame. `gap` results before this one were lost; `message` is the map as it came.
+
+    `group` is set for a task with `sync`: its results of other cameras with the same `group.id` belong to this one.
+    """
+
+    topic: str
+    task: str
+    camera: str
+    seq: int
+    gap: int
+    frame_id: int
+    width: int
+    height: int
+    capture_ns: int
+    mono_ns: int
+    latency_ms: Mapping[str, float]
+    detections: tuple[Detection, ...]
+    lanes: tuple[LaneLine, ...] | None
+    message: Mapping[str, Any]
+    group: FrameGroup | None = None
+
+
+@dataclass(frozen=True)
+class LostCamera:
+    """A camera that a task needs and that does not run: its state, and since when in Unix time."""
+
+    state: str
+    since_ns: int
+
+
+@dataclass(frozen=True)
+class TaskState:
+    """What a task says of itself: `state` is active, degraded or inactive, `cameras` the state of each of its cameras.
+
+    `rate_hz` results per second and camera are granted out of `wanted_hz`; both are None from an older daemon.
+    """
+
+    topic: str
+    task: str
+    state: str
+    cameras: Mapping[str, str]
+    reason: str
+    rate_hz: float | None
+    wanted_hz: float | None
+    lost: Mapping[str, LostCamera]
+    message: Mapping[str, Any]
+
+
+def task_result(topic: str, message: Mapping[str, Any], gap: int) -> TaskResult:
+    """Read the message of a result; `gap` is how many before it were lost."""
+    frame, times, lanes, group = message["frame"], message["t"], message.get("lanes"), message.get("group")
+    return TaskResult(
+        topic=topic,
+        task=message["task"],
+        camera=message["camera"],
+        seq=message["seq"],
+        gap=gap,
+        frame_id=frame["id"],
+        width=frame["width"],
+        height=frame["height"],
+        capture_ns=times["capture_ns"],
+        mono_ns=times["mono_ns"],
+        latency_ms=message["latency_ms"],
+        detections=tuple(map(_detection, message["detections"])),
+        lanes=None if lanes is None else tuple(map(_lane, lanes)),
+        message=message,
+        group=None if group is None else FrameGroup(group["id"], tuple(group["cameras"]), tuple(group["wanted"])),
+    )
+
+
+def task_state(topic: str, message: Mapping[str, Any]) -> TaskState:
+    """Read the message of a task's state."""
+    lost = message.get("lost", {})
+    return TaskState(
+        topic=topic,
+        task=message["task"],
+        state=message["state"],
+        cameras=message["cameras"],
+        reason=message["reason"],
+        rate_hz=message.get("rate_hz"),
+        wanted_hz=message.get("wanted_hz"),
+        lost={camera: LostCamera(one["state"], one["since_ns"]) for camera, one in lost.items()},
+        message=message,
+    )
+
+
+def _detection(found: Mapping[str, Any]) -> Detection:
+    x1, y1, x2, y2 = found["box"]
+    return Detection(
+        found["class"],
+        found["class_id"],
+        found["score"],
+        (x1, y1, x2, y2),
+        found.get("track_id"),
+        found.get("attrs", {}),
+    )
+
+
+def _lane(found: Mapping[str, Any]) -> LaneLine:
+    return LaneLine(found["kind"], found["score"], tuple((x, y) for x, y in found["points"]))

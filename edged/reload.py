@@ -1,0 +1,127 @@
+"""A changed configuration as a difference: what is kept, what changes, what needs a restart."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from edged.assembly import Assembled, assemble, curve_faults
+from edged.config import Config, Secrets, config_error, load_config
+from edged.errors import EdgedError
+
+RESTART = ("publish", "control", "metrics", "limits", "scheduler.warm_max_s", "scheduler.warm_max_mb")
+"""Keys of `edged.yaml` that sockets and camera workers are made with: only a new process can follow them."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What is new in a configuration. Everything that is not named is equal, and goes on as it runs.
+
+    `cameras` are added or changed and `gone` removed; `words` names every change for people; `restart` the changed
+    keys that are not followed; `kept` counts the cameras and tasks that are equal.
+    """
+
+    cameras: frozenset[str]
+    gone: frozenset[str]
+    words: tuple[str, ...]
+    restart: tuple[str, ...]
+    kept: int
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A configuration that was read, checked, and whose engines are loaded, ready to take over."""
+
+    config: Config
+    secrets: Secrets
+    assembled: Assembled
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A configuration that changes nothing, and why."""
+
+    error: EdgedError
+
+
+class Reloader:
+    """A thread that reads the configuration and loads what is new in it, while everything runs on.
+
+    Args:
+        directory: the configuration directory.
+        running: engines to take over where their origin is unchanged.
+        done: told how it went, once, from this thread.
+    """
+
+    name = "reload"
+
+    def __init__(self, directory: Path, running: Assembled, done: Callable[[Loaded | Refused], None]) -> None:
+        self._directory, self._running, self._done = directory, running, done
+
+    def run(self, stop: threading.Event, beat: Callable[[], None]) -> None:  # noqa: ARG002 - ends by itself
+        """Load once."""
+        beat()
+        try:
+            outcome: Loaded | Refused = load(self._directory, self._running)
+        except EdgedError as exc:
+            outcome = Refused(exc)
+        self._done(outcome)
+
+    def wake(self) -> None:
+        """Nothing waits here."""
+
+
+def load(directory: Path, running: Assembled) -> Loaded:
+    """Read, check and load a configuration directory. Raise `ConfigError` with every fault by file and line."""
+    config = load_config(directory)
+    secrets = Secrets.from_environment(directory)
+    if faults := config.missing_credentials(secrets) or curve_faults(config, secrets):
+        raise config_error(faults)
+    return Loaded(config, secrets, assemble(config, running))
+
+
+def difference(old: Config, new: Config, old_secrets: Secrets, new_secrets: Secrets) -> Difference:
+    """Compare two configurations. A camera whose credentials changed is a changed camera."""
+    gone = frozenset(old.cameras) - frozenset(new.cameras)
+    changed = frozenset(
+        name
+        for name, camera in new.cameras.items()
+        if old.cameras.get(name) != camera
+        or old_secrets.expand(str(old.cameras[name].source)) != new_secrets.expand(str(camera.source))
+    )
+    tasks = {name for name in {*old.tasks, *new.tasks} if old.tasks.get(name) != new.tasks.get(name)}
+    keys = tuple(_changed_keys(_values(old.edged), _values(new.edged)))
+    words = [
+        *(_word("camera", name, name in old.cameras, name in new.cameras) for name in sorted(changed | gone)),
+        *(_word("task", name, name in old.tasks, name in new.tasks) for name in sorted(tasks)),
+        *(f"edged.yaml {key}" for key in keys),
+    ]
+    kept = len(set(new.cameras) - changed) + len(set(new.tasks) - tasks)
+    return Difference(changed, gone, tuple(words), tuple(key for key in keys if _needs_restart(key)), kept)
+
+
+def _needs_restart(key: str) -> bool:
+    return any(key == fixed or key.startswith(f"{fixed}.") for fixed in RESTART)
+
+
+def _word(kind: str, name: str, was: bool, is_now: bool) -> str:
+    return f"{kind} {name} " + ("changed" if was and is_now else "added" if is_now else "removed")
+
+
+def _values(model: BaseModel) -> dict[str, Any]:
+    return model.model_dump()
+
+
+def _changed_keys(old: Any, new: Any, above: str = "") -> Iterator[str]:
+    """Yield every key, with dots, whose value differs."""
+    if not isinstance(old, Mapping) or not isinstance(new, Mapping):
+        if old != new:
+            yield above
+        return
+    for key in sorted({*old, *new}, key=str):
+        yield from _changed_keys(old.get(key), new.get(key), f"{above}.{key}" if above else str(key))

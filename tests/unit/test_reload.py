@@ -1,0 +1,87 @@
+"""A changed configuration as a difference, and what of the running engines it takes over."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from edged.assembly import NOTHING, assemble
+from edged.config import Secrets, load_config
+from edged.errors import ConfigError
+from edged.reload import difference, load
+
+NO_SECRETS = Secrets({})
+
+
+@pytest.fixture
+def changed(site, task, clip):
+    """Return (directory, a function that rewrites one of its files, and both configurations' difference)."""
+    cameras = {name: {"source": f"file:{clip()}", "loop": True} for name in ("front", "rear")}
+    directory = site(cameras, {"lane": task("front"), "sign": task("rear")})
+
+    def change(file, value):
+        (directory / file).write_text(json.dumps(value))
+
+    return directory, change, cameras
+
+
+def compare(directory, change, *edits):
+    old = load_config(directory)
+    for file, value in edits:
+        change(file, value)
+    return difference(old, load_config(directory), NO_SECRETS, NO_SECRETS)
+
+
+def test_an_equal_configuration_is_no_difference(changed):
+    directory, change, _ = changed
+    found = compare(directory, change)
+    assert (found.cameras, found.gone, found.words, found.restart, found.kept) == (frozenset(),) * 2 + ((), (), 4)
+
+
+def test_a_changed_an_added_and_a_removed_camera_are_named(changed, task):
+    directory, change, cameras = changed
+    new = {"front": {**cameras["front"], "loop": False}, "side": cameras["rear"]}
+    found = compare(directory, change, ("cameras.yaml", {"cameras": new}), ("tasks/sign.yaml", task("side")))
+    assert (found.cameras, found.gone) == ({"front", "side"}, {"rear"})
+    assert found.words == ("camera front changed", "camera rear removed", "camera side added", "task sign changed")
+    assert found.kept == 1
+
+
+def test_endpoints_ask_for_a_restart_and_scheduler_keys_do_not(changed):
+    directory, change, _ = changed
+    edged = {"publish": {"endpoints": ["tcp://127.0.0.1:5977"]}, "scheduler": {"unneeded": "cold"}}
+    found = compare(directory, change, ("edged.yaml", edged))
+    assert found.words == ("edged.yaml publish.endpoints", "edged.yaml scheduler.unneeded")
+    assert found.restart == ("publish.endpoints",)
+
+
+def test_a_camera_whose_credential_changed_is_a_changed_camera(site, task, clip):
+    directory = site({"gate": {"source": "rtsp://${cred:gate}@192.0.2.7/1"}}, {"lane": task("gate")})
+    config = load_config(directory)
+    found = difference(config, config, Secrets({"gate": "user:old-word"}), Secrets({"gate": "user:new-word"}))
+    assert found.cameras == {"gate"}
+
+
+def test_an_engine_whose_model_is_the_same_file_is_taken_over_and_a_rewritten_one_is_loaded_anew(
+    site, task, model, tmp_path
+):
+    mine = tmp_path / "mine.onnx"
+    mine.write_bytes(model().read_bytes())
+    directory = site({"front": {"source": "scene:front"}}, {"lane": task("front"), "own": task("front", onnx=mine)})
+    running = assemble(load_config(directory))
+    again = assemble(load_config(directory), running)
+    assert again.engines == running.engines
+    fresh = tmp_path / "fresh.onnx"
+    fresh.write_bytes(mine.read_bytes())
+    fresh.replace(mine)
+    third = assemble(load_config(directory), running)
+    assert third.engines[third.task_engine["lane"]] is running.engines[running.task_engine["lane"]]
+    assert third.task_engine["own"] not in running.engines
+
+
+def test_a_faulty_configuration_names_every_fault_and_loads_nothing(changed):
+    directory, change, _ = changed
+    change("tasks/lane.yaml", {"cameras": ["nowhere"], "rate_hz": 0})
+    with pytest.raises(ConfigError, match=r"(?s)rate_hz.*nowhere.*3 fault"):
+        load(directory, NOTHING)
