@@ -11,23 +11,25 @@ SOURCES: Registry[CameraSource] = Registry(
     "camera backend",
     {
         "pyav": Spec("edged.camera.pyav:PyAvSource", "the PyAV wheel (av)"),
-        "jetson_utils": Spec(None, "the Jetson cameras, which this version of edged does not have yet"),
-        "gstreamer": Spec(None, "the Jetson cameras, which this version of edged does not have yet"),
-        "shm": Spec(None, "the shared-memory ring, which this version of edged does not have yet"),
+        "jetson_utils": Spec("edged.camera.jetson:JetsonSource", "jetson-utils, built for this Python"),
+        "gstreamer": Spec(
+            "edged.camera.gstreamer:GStreamerSource", "the packages python3-gi and gir1.2-gst-plugins-base-1.0"
+        ),
+        "shm": Spec("edged.camera.shm.source:ShmSource", "Linux on x86-64 or arm64"),
         "scene": Spec("edged.camera.scene.source:SceneSource", "opencv-python-headless"),
     },
 )
 
 ORDER: Mapping[str, tuple[str, ...]] = {
-    "file": ("pyav",),
-    "rtsp": ("pyav",),
-    "rtsps": ("pyav",),
+    "file": ("pyav", "gstreamer"),
+    "rtsp": ("pyav", "gstreamer"),
+    "rtsps": ("pyav", "gstreamer"),
     "http": ("pyav",),
     "https": ("pyav",),
     "tcp": ("pyav",),
     "udp": ("pyav",),
     "srt": ("pyav",),
-    "v4l2": ("pyav",),
+    "v4l2": ("pyav", "gstreamer"),
     "csi": ("jetson_utils", "gstreamer"),
     "shm": ("shm",),
     "scene": ("scene",),

@@ -16,7 +16,7 @@ from edged.camera.counter import FrameCounter, FrameCounts
 from edged.camera.feed import Feed
 from edged.camera.pace import Bell
 from edged.camera.reader import Reader
-from edged.errors import CameraEnded, CameraError, EdgedError
+from edged.errors import CameraEnded, CameraError, EdgedError, WorkerFailed
 from edged.frame import Frame
 from edged.plan import CameraState, Mode
 
@@ -181,6 +181,8 @@ class CameraWorker:
             self._enter(CameraState.CONNECTING, "opening")
             try:
                 source = self._open_source()
+            except WorkerFailed:  # no reopening helps: the process has to begin anew
+                raise
             except EdgedError as exc:
                 backoff_s = self._back_off(exc, backoff_s)
                 continue

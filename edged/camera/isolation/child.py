@@ -21,7 +21,7 @@ from edged.camera.isolation import wire
 from edged.camera.shm import layout
 from edged.camera.shm.layout import PictureHead, RingHead, State
 from edged.camera.shm.writer import Writer
-from edged.errors import CameraError, EdgedError
+from edged.errors import BackendUnavailable, CameraError, EdgedError
 from edged.frame import HostPlanes, Picture
 
 log = logging.getLogger(__name__)
@@ -49,6 +49,8 @@ class Server:
             request = wire.unpack(packet)
             try:
                 reply = getattr(self, f"_{request['verb']}")(*request["args"])
+            except BackendUnavailable as exc:  # a decoder, say: the stream is open, and of no use
+                reply = wire.error_fields(CameraError(str(exc)))
             except Exception as exc:
                 if not isinstance(exc, CameraError):
                     log.exception("its source failed")

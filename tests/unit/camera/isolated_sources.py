@@ -12,7 +12,7 @@ import numpy as np
 
 from edged.camera.base import CameraStalled, Decoded, Grab
 from edged.camera.isolated import IsolatedSource
-from edged.errors import CameraEnded
+from edged.errors import BackendUnavailable, CameraEnded
 from edged.frame import Capture, Color, Picture, PixelFormat
 
 
@@ -49,6 +49,9 @@ class Odd:
 
     def do_stall(self):
         raise CameraStalled("nothing came for 3 s from rtsp://user:hunter2@host/")
+
+    def do_lack(self):
+        raise BackendUnavailable("no decoder for video/x-h265 here")
 
     def do_end(self):
         raise CameraEnded("end of it")
