@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import queue
 import secrets as random_source
 import signal
 import time
@@ -41,6 +40,8 @@ from edged.signals import kinds_with
 from edged.status import Now, StatusBook
 from edged.supervisor import ENGINE, ONCE, SERVICE, Supervisor
 from edged.threads import camera_worker, devices_of, engine_workers, limits_of, places_of, table_of, together
+from edged.waiting import Inbox
+from edged.work import Cost
 
 log = logging.getLogger(__name__)
 
@@ -87,9 +88,10 @@ class Daemon:
     def __init__(self, config: Config, secrets: Secrets) -> None:
         self._config, self._secrets = config, secrets
         self.boot = random_source.token_hex(8)
-        self._inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._inbox: Inbox[Event] = Inbox()
         self._supervisor = Supervisor()
         self._plan = Plan()
+        self._costs: dict[str, Cost] = {}
         self._states: dict[str, dict[str, Any]] = {}
         self._ready = False
         self._reloading: list[Request] = []
@@ -160,14 +162,12 @@ class Daemon:
                 next_status_s = now_s + STATUS_S
                 self._limits = self._heat.read()
                 self._publisher.post_state(STATUS_TOPIC, status_message(self._status({})), keep=False)
-            try:
-                event = self._inbox.get(timeout=max(0.0, next_tick_s - time.monotonic()))
-            except queue.Empty:
-                continue
+            event = self._inbox.get(max(0.0, next_tick_s - time.monotonic()))
             if isinstance(event, Stop):
                 log.info("stopping: %s", event.why)
                 return
-            self._obey(event)
+            if event is not None:
+                self._obey(event)
 
     def _tick(self) -> None:
         """Follow costs, losses, health and rules, and tell systemd."""
@@ -175,11 +175,13 @@ class Daemon:
         for camera, report in reports.items():
             self._budget.decoded(camera, report.cpu_s, report.counts.decoded + report.counts.caught_up)
         delivered = {
-            name: Frames(counts.served, counts.lost_for_want_of_worker)
+            name: Frames(counts.served, counts.lost_for_want_of_worker, counts.lost_by_priority)
             for name, counts in self._dispatcher.devices().items()
         }
         self._budget.tick(self._plan.devices, delivered, self._limits)
-        self._dispatcher.set_costs(self._budget.costs())
+        if (costs := self._budget.costs()) != self._costs:
+            self._costs = costs
+            self._dispatcher.set_costs(costs)
         self._replan(reports)
         self._retire()
         for lost in self._supervisor.check():
@@ -318,7 +320,7 @@ class Daemon:
         return self._task_list({})
 
     def _submit(self, request: Request) -> bool:
-        if self._inbox.qsize() >= INBOX_MAX:
+        if len(self._inbox) >= INBOX_MAX:
             return False
         self._inbox.put(request)
         return True

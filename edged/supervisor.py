@@ -21,7 +21,10 @@ class Worker(Protocol):
     name: str
 
     def run(self, stop: threading.Event, beat: Callable[[], None]) -> None:
-        """Work until `stop` is set, calling `beat` at least every `silence_s`. Raise to fail."""
+        """Work until `stop` is set, calling `beat` at least every `silence_s`.
+
+        Raise to fail; `WorkerFailed` where only a new process helps, which ends the daemon whatever the policy says.
+        """
 
     def wake(self) -> None:
         """Return soon from whatever `run` waits for; called from another thread once `stop` is set."""
@@ -61,6 +64,7 @@ class _Slot:
     stop: threading.Event = field(default_factory=threading.Event)
     error: WorkerFailed | None = None
     reported: bool = False
+    fatal: bool = False
 
 
 class Supervisor:
@@ -91,7 +95,7 @@ class Supervisor:
                 slot.error = WorkerFailed(f"{slot.worker.name}: silent for {gap_s:.1f} s")
             if slot.error is not None and not slot.reported:
                 slot.reported = True
-                if slot.policy.vital:
+                if slot.policy.vital or slot.fatal:
                     raise slot.error
                 lost.append(Lost(slot.worker.name, slot.error))
         return lost
@@ -144,6 +148,9 @@ class Supervisor:
         while not slot.stop.is_set():
             try:
                 return slot.worker.run(slot.stop, beat)
+            except WorkerFailed as exc:
+                slot.fatal, slot.error = True, exc
+                return None
             except Exception as exc:  # noqa: BLE001 - the one broad except around our own code
                 beat()
                 failures.append(slot.last_beat_s)

@@ -38,10 +38,19 @@ class Place:
 
 @dataclass(frozen=True)
 class Frames:
-    """Planned frames of one device since the start: served, and lost because no worker was free in time."""
+    """Planned frames of one device since the start: served, and lost because no worker was free in time.
+
+    `lost_by_priority` has the lost ones by the highest priority that wanted them.
+    """
 
     served: int
     lost: int
+    lost_by_priority: Mapping[int, int] = field(default_factory=dict)
+
+    def highest_lost(self, before: Frames) -> int | None:
+        """Return the highest priority that has lost a frame since `before`, None if none has."""
+        losing = [one for one, lost in self.lost_by_priority.items() if lost > before.lost_by_priority.get(one, 0)]
+        return max(losing, default=None)
 
 
 @dataclass
@@ -133,7 +142,9 @@ class Budget:
                 if interval_s > 0 and before is not None:
                     state.done_mean += DONE_WEIGHT * (state.done_s / interval_s - state.done_mean)
                     served, lost = max(0, total.served - before.served), max(0, total.lost - before.lost)
-                    sample = Sample(share.planned, share.wanted, state.done_s / interval_s, served, lost)
+                    losing = total.highest_lost(before)
+                    safe = 0.0 if losing is None else share.above(losing)
+                    sample = Sample(share.planned, share.wanted, state.done_s / interval_s, served, lost, safe)
                     state.control.tick(now_s, sample, state.limit.heat)
                 state.frames, state.done_s = total, 0.0
                 state.told = _told(state.control, state.told)

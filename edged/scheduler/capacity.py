@@ -9,6 +9,7 @@ FLOOR = 0.05  # of the nominal capacity: never less, or nothing would ever be me
 LOSS_MIN = 0.02  # of the planned frames; fewer are accidents
 WINDOW_S = 0.4
 LASTING_S = 0.25  # from the first loss to the last one in the window: not one blip
+SAFE = 0.04  # of the nominal capacity, above what is safe: rounding must not take from it
 FALL = 0.95  # the least fall
 SETTLE_S = 0.2  # after a change of level: what was let in before it still comes out
 STEPS = (0.05, 0.1, 0.2, 0.4)  # of the level: a rise begins with a small probe, and doubles while nothing is lost
@@ -86,7 +87,8 @@ class Capacity:
         done = sum(one.done for one in losing) / len(losing)
         delivered = done if done < planned else planned * served / (served + lost)
         safe = min(one.safe for one in losing)
-        self.level = max(FLOOR * self.nominal, min(max(safe, delivered), FALL * self.level))
+        least = min(self.level, max(FLOOR * self.nominal, safe + SAFE * self.nominal if safe else 0.0))
+        self.level = max(least, min(delivered, FALL * self.level))
         failed = 0 < self._steps <= len(STEPS)
         waits = UNUSED_WAITS_S if self._unused else WAITS_S
         self._next_s = now_s + waits[min(self._failures, len(waits) - 1)]

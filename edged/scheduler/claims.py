@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edged.scheduler.gate import Gate
 from edged.scheduler.groups import Grouper, Sync
@@ -59,11 +59,13 @@ class TaskCounts:
 class DeviceCounts:
     """Claims on live frames that one device should have served, since the start.
 
-    `lost_for_want_of_worker` were superseded, or late although there was time when they came.
+    `lost_for_want_of_worker` were superseded, or late although there was time when they came; `lost_by_priority` has
+    the same by the highest priority that wanted the frame.
     """
 
     served: int = 0
     lost_for_want_of_worker: int = 0
+    lost_by_priority: dict[int, int] = field(default_factory=dict)
 
 
 @dataclass(eq=False)

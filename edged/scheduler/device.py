@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import queue
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 
 from edged.scheduler.claims import Claim, DeviceCounts, EngineLimits, Lane, Place, place_of
 from edged.scheduler.urgency import Expected, WallCost, breaks, hold_ns, hopeless, in_time, urgency
+from edged.waiting import make_tokens
 from edged.work import Job
 
 REPEATS_MAX = 16  # frames of one claim that are looked ahead for
@@ -27,7 +27,7 @@ class Device:
         self.waiting: dict[Place, deque[Job]] = {}  # never empty; one job unless lossless
         self.running: dict[int, int] = {}  # batch -> when it should end
         self.again_ns: int | None = None  # when a held or postponed job should be looked at again
-        self._tokens: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._tokens = make_tokens()
         self.nudges = 0
         self._idle = 0  # workers that wait for a token; with the tokens there, all that wait
         self._costs = costs
@@ -55,7 +55,7 @@ class Device:
         """Let idle workers look again."""
         for _ in range(min(workers, self._idle)):
             self._idle -= 1
-            self._tokens.put(None)
+            self._tokens.put()
 
     def begin_wait(self) -> None:
         """Count the calling worker as idle, from before it leaves the lock."""
@@ -63,17 +63,11 @@ class Device:
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for a token, without the lock. Returns whether it came."""
-        try:
-            self._tokens.get(timeout=max(0.0, timeout_s))
-        except queue.Empty:
-            return False
-        return True
+        return self._tokens.get(timeout_s)
 
     def end_wait(self) -> None:
         """Take the calling worker out again, which got no token in time; one may have come since."""
-        try:
-            self._tokens.get_nowait()
-        except queue.Empty:
+        if not self._tokens.get(0):
             self._idle -= 1
 
     def leave(self, job: Job) -> int:

@@ -196,7 +196,10 @@ class Dispatcher:
     def devices(self) -> dict[str, DeviceCounts]:
         """Return a copy of the counts by device."""
         with self._lock:
-            return {name: replace(device.counts) for name, device in self._devices.items()}
+            return {
+                name: replace(device.counts, lost_by_priority=dict(device.counts.lost_by_priority))
+                for name, device in self._devices.items()
+            }
 
     def close(self) -> None:
         """Let every waiting camera go; what waits is dropped, and counted as stopped."""

@@ -101,7 +101,9 @@ class Intake:
         device, cost = self.devices.get(job.engine), self._costs.get(job.engine)
         took_ns = 0 if cost is None else cost.ns(1)
         if device is not None and not job.lossless and (deadline_ns is None or job.posted_ns + took_ns <= deadline_ns):
-            device.counts.lost_for_want_of_worker += tasks
+            counts, priority = device.counts, job.priority
+            counts.lost_for_want_of_worker += tasks
+            counts.lost_by_priority[priority] = counts.lost_by_priority.get(priority, 0) + tasks
 
     def _follow(self, feed: Feed, at_ns: int, now_ns: int, lossless: bool) -> None:
         if lossless != feed.lossless:

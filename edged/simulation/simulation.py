@@ -196,7 +196,7 @@ class Simulation:
         for camera, frames in self._decoded.items():
             self._budget.decoded(camera, frames * self._cameras[camera].camera.decode_s, frames)
         delivered = {
-            name: Frames(counts.served, counts.lost_for_want_of_worker)
+            name: Frames(counts.served, counts.lost_for_want_of_worker, counts.lost_by_priority)
             for name, counts in self._dispatcher.devices().items()
         }
         self._budget.tick(self._plan.devices, delivered, {})
