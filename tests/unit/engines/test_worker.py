@@ -44,7 +44,7 @@ class Bench:
         self.results.append((result, wait))
 
     def routes(self, *tasks, cameras="c", deadline_ms=None, sync=None):
-        claims = tuple(Route(task, "e", 1000.0, 0, deadline_ms, sync) for task in tasks)
+        claims = tuple(Route(task, "e", 1e6, 0, deadline_ms, sync) for task in tasks)
         self.dispatcher.set_routes(dict.fromkeys(cameras, claims))
 
     def offer(self, frame_id, camera="c", at_ns=None, media_ns=None, planes=None):
@@ -113,7 +113,7 @@ def test_elsewhere_a_batch_is_measured_on_the_clock(bench, monkeypatch):
 
 
 def test_a_result_that_is_too_old_for_its_task_is_not_handed_on(bench):
-    bench.dispatcher.set_routes({"c": (Route("t", "e", 1000.0, 0, 10), Route("u", "e", 1000.0, 0, None))})
+    bench.dispatcher.set_routes({"c": (Route("t", "e", 1e6, 0, 10), Route("u", "e", 1e6, 0, None))})
     bench.offer(7, at_ns=time.monotonic_ns() - 50_000_000)
     bench.serve()
     assert bench.numbers() == [("u", 7, "7")]
@@ -218,7 +218,7 @@ def test_a_batch_in_flight_goes_on_with_its_table_and_the_next_has_the_new_one(m
     old = bench.holder.table
     bench.dispatcher.set_limits({"e": EngineLimits(1, 1), "n": EngineLimits(1, 1)})
     bench.holder.table = EngineTable({**old.engines, "n": new}, {**old.parsers, ("t", "n"): number})
-    bench.dispatcher.set_routes({"c": (Route("t", "n", 1000.0, 0, None),)})
+    bench.dispatcher.set_routes({"c": (Route("t", "n", 1e6, 0, None),)})
     assert bench.dispatcher.in_flight("e") == 1
     bench.offer(2)
     go_on.set()
