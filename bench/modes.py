@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import tempfile
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -40,7 +41,7 @@ def coded(video, target, seconds=20, b_frames=0):
                 break
             picture = frame.reformat(960, 540, "yuv420p")
             picture.pts = number
-            picture.time_base = stream.codec_context.time_base
+            picture.time_base = Fraction(1, RATE_HZ)
             out.mux(stream.encode(picture))
         out.mux(stream.encode(None))
     return target
@@ -73,11 +74,10 @@ def order(daemon, command, *tasks):
 
 def window(daemon, seconds):
     """Return (status before, status after, CPU seconds, seconds) of a while in which nobody orders anything."""
-    before, cpu_s, begin_s = status(daemon), daemon.cpu_s(), time.monotonic()
+    before, begin_s = status(daemon), time.monotonic()
     time.sleep(seconds)
-    spent_s = daemon.cpu_s() - cpu_s
-    took_s = time.monotonic() - begin_s
-    return before, status(daemon), spent_s, took_s
+    after, took_s = status(daemon), time.monotonic() - begin_s
+    return before, after, after["cpu_s"]["total"] - before["cpu_s"]["total"], took_s
 
 
 def prune(args):

@@ -175,7 +175,7 @@ class Daemon:
         for camera, report in reports.items():
             self._budget.decoded(camera, report.cpu_s, report.counts.decoded + report.counts.caught_up)
         delivered = {
-            name: Frames(counts.served, counts.lost_for_want_of_worker, counts.lost_by_priority)
+            name: Frames(counts.served, counts.lost_for_want_of_worker, counts.lost_by_priority, counts.busy_s)
             for name, counts in self._dispatcher.devices().items()
         }
         self._budget.tick(self._plan.devices, delivered, self._limits)

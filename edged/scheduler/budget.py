@@ -40,12 +40,14 @@ class Place:
 class Frames:
     """Planned frames of one device since the start: served, and lost because no worker was free in time.
 
-    `lost_by_priority` has the lost ones by the highest priority that wanted them.
+    `lost_by_priority` has the lost ones by the highest priority that wanted them, `busy_s` how long the device's
+    workers were at work, all together.
     """
 
     served: int
     lost: int
     lost_by_priority: Mapping[int, int] = field(default_factory=dict)
+    busy_s: float = 0.0
 
     def highest_lost(self, before: Frames) -> int | None:
         """Return the highest priority that has lost a frame since `before`, None if none has."""
@@ -144,7 +146,8 @@ class Budget:
                     served, lost = max(0, total.served - before.served), max(0, total.lost - before.lost)
                     losing = total.highest_lost(before)
                     safe = 0.0 if losing is None else share.above(losing)
-                    sample = Sample(share.planned, share.wanted, state.done_s / interval_s, served, lost, safe)
+                    busy = (total.busy_s - before.busy_s) / interval_s / max(1, state.device.workers)
+                    sample = Sample(share.planned, share.wanted, state.done_s / interval_s, served, lost, safe, busy)
                     state.control.tick(now_s, sample, state.limit.heat)
                 state.frames, state.done_s = total, 0.0
                 state.told = _told(state.control, state.told)

@@ -9,6 +9,7 @@ FLOOR = 0.05  # of the nominal capacity: never less, or nothing would ever be me
 LOSS_MIN = 0.02  # of the planned frames; fewer are accidents
 WINDOW_S = 0.4
 LASTING_S = 0.25  # from the first loss to the last one in the window: not one blip
+SATURATED = 0.85  # of the workers' time
 SAFE = 0.04  # of the nominal capacity, above what is safe: rounding must not take from it
 FALL = 0.95  # the least fall
 SETTLE_S = 0.2  # after a change of level: what was let in before it still comes out
@@ -25,7 +26,8 @@ class Sample:
     """One tick of a device: work planned, wanted and done in seconds per second; planned frames served, and lost.
 
     Lost are only frames that the plan had granted and for which no worker was free in time. `safe` is the work planned
-    for the priorities above all that lost any: the device can do at least that.
+    for the priorities above all that lost any: the device can do at least that. `busy` is the part of its workers' time
+    that they were at work, 0..1: frames that are late while workers are idle are not late for want of capacity.
     """
 
     planned: float
@@ -34,6 +36,7 @@ class Sample:
     served: int
     lost: int
     safe: float = 0.0
+    busy: float = 1.0
 
 
 class Capacity:
@@ -65,7 +68,7 @@ class Capacity:
             self._window.popleft()
         if self._losing():
             self._fall(now_s)
-        elif now_s >= self._next_s and not any(one.lost for _, one in self._window):
+        elif now_s >= self._next_s and not (self._saturated() and any(one.lost for _, one in self._window)):
             if self.level >= top:
                 self._steps, self._failures, self._unused = 0, 0, False
             elif sample.wanted > sample.planned + 1e-6:
@@ -74,11 +77,16 @@ class Capacity:
 
     def _losing(self) -> bool:
         """Tell whether planned work is lost: once is enough for a rise that is being watched, else it must last."""
+        if not self._saturated():
+            return False
         lost = sum(one.lost for _, one in self._window)
         served = sum(one.served for _, one in self._window)
         ticks = [at_s for at_s, one in self._window if one.lost]
         lasted = len(ticks) >= 2 and ticks[-1] - ticks[0] >= LASTING_S
         return (lasted or (bool(ticks) and self._steps > 0)) and lost > LOSS_MIN * (lost + served)
+
+    def _saturated(self) -> bool:
+        return sum(one.busy for _, one in self._window) >= SATURATED * len(self._window) > 0
 
     def _fall(self, now_s: float) -> None:
         losing = [one for _, one in self._window if one.lost]

@@ -60,12 +60,13 @@ class DeviceCounts:
     """Claims on live frames that one device should have served, since the start.
 
     `lost_for_want_of_worker` were superseded, or late although there was time when they came; `lost_by_priority` has
-    the same by the highest priority that wanted the frame.
+    the same by the highest priority that wanted the frame. `busy_s` is how long its workers were at work, all together.
     """
 
     served: int = 0
     lost_for_want_of_worker: int = 0
     lost_by_priority: dict[int, int] = field(default_factory=dict)
+    busy_s: float = 0.0
 
 
 @dataclass(eq=False)

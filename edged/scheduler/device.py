@@ -35,6 +35,7 @@ class Device:
         self._workers = 1
         self._lanes: dict[str, list[Lane]] = {}
         self._top = -1
+        self._counted_ns = 0
         self._began_ns: dict[str, int] = {}  # engine -> when it last began an inference
 
     def set_limits(self, limits: Mapping[str, EngineLimits]) -> None:
@@ -115,8 +116,19 @@ class Device:
 
     def start(self, number: int, jobs: Sequence[Job], now_ns: int) -> None:
         """Count a worker as busy with a batch."""
+        self.count_busy(now_ns)
         cost = self._costs.get(jobs[0].engine)
         self.running[number] = now_ns + (cost.ns(len(jobs)) if cost else 0)
+
+    def finish(self, number: int, now_ns: int) -> None:
+        """Count a worker as free again."""
+        self.count_busy(now_ns)
+        del self.running[number]
+
+    def count_busy(self, now_ns: int) -> None:
+        """Bring the time that workers were busy up to now."""
+        self.counts.busy_s += len(self.running) * (now_ns - self._counted_ns) / 1e9
+        self._counted_ns = now_ns
 
     def _batch(self, first: Job, heads: Sequence[Job], now_ns: int) -> Sequence[Job]:
         limits = self._limits[first.engine]

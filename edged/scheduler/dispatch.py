@@ -166,7 +166,7 @@ class Dispatcher:
         """Say that a worker is free again. `wall_s` is what the batch took; None when it failed."""
         with self._lock:
             device, _ = self._running.pop(batch.number)
-            del device.running[batch.number]
+            device.finish(batch.number, self._clock())
             cost = self._costs.get(batch.engine)
             if cost is not None and wall_s is not None:
                 cost.measured(len(batch.jobs), wall_s)
@@ -196,6 +196,9 @@ class Dispatcher:
     def devices(self) -> dict[str, DeviceCounts]:
         """Return a copy of the counts by device."""
         with self._lock:
+            now_ns = self._clock()
+            for device in self._devices.values():
+                device.count_busy(now_ns)
             return {
                 name: replace(device.counts, lost_by_priority=dict(device.counts.lost_by_priority))
                 for name, device in self._devices.items()

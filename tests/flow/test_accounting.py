@@ -9,7 +9,7 @@ from parts import number_in, until
 
 from edged.scheduler.dispatch import LOSSLESS_PLACES
 
-LOSSES = ("rate", "superseded", "late", "stopped", "failed")
+LOSSES = ("rate", "superseded", "late", "stopped", "failed", "unsynced")
 
 
 def receive_until_quiet(running, subscriber, lanes, *, frames=None, seconds=None, task="t"):

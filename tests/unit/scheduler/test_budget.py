@@ -146,17 +146,36 @@ def test_a_reload_keeps_what_was_measured_of_engines_that_stay(budget):
     assert set(budget.costs()) == {"net"}
 
 
-def test_work_that_is_lost_lowers_the_capacity_to_what_was_done(budget, clock):
-    share, served, lost = DeviceShare(1.8, 1.8, 2.4), 0, 0
+def half_lost(budget, clock, busy, levels=(), priority=0):
+    """Lose every other frame for half a second, on workers that are busy for a part of their time."""
+    share, served, lost, busy_s = DeviceShare(1.8, 1.8, 2.4, levels), 0, 0, 0.0
     budget.measured("net", 1, 0.01)
     for _ in range(6):
-        budget.tick({"cpu": share}, {"cpu": Frames(served, lost)}, {})
+        budget.tick({"cpu": share}, {"cpu": Frames(served, lost, {priority: lost}, busy_s)}, {})
         clock.now_s += 0.1
         measure(budget, 1, 0.01, 9)  # 0.9 s/s
-        served, lost = served + 9, lost + 9
-    machine = budget.machine()
-    assert machine.capacity["cpu"] == pytest.approx(0.9, abs=0.04)
-    assert machine.capacity["gpu0"] == HEADROOM
+        served, lost, busy_s = served + 9, lost + 9, busy_s + 2 * busy * 0.1
+    return budget.machine().capacity
+
+
+def test_work_that_is_lost_lowers_the_capacity_to_what_was_done(budget, clock):
+    capacity = half_lost(budget, clock, busy=1.0)
+    assert capacity["cpu"] == pytest.approx(0.9, abs=0.04)
+    assert capacity["gpu0"] == HEADROOM
+
+
+def test_work_that_is_lost_while_workers_are_idle_is_not_lost_for_want_of_them(budget, clock):
+    assert half_lost(budget, clock, busy=0.6)["cpu"] == 2 * HEADROOM
+
+
+def test_what_a_low_priority_loses_is_not_taken_from_a_higher_one(budget, clock):
+    levels = ((10, 1.4), (1, 1.8))
+    assert half_lost(budget, clock, 1.0, levels, priority=1)["cpu"] >= 1.4
+
+
+def test_what_a_high_priority_loses_is_taken_from_all(budget, clock):
+    levels = ((10, 1.4), (1, 1.8))
+    assert half_lost(budget, clock, 1.0, levels, priority=10)["cpu"] == pytest.approx(0.9, abs=0.04)
 
 
 def test_heat_lowers_the_capacity_and_says_why(budget, clock):
