@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, field
 
-from edged.camera import ORDER, SOURCES
-from edged.camera.base import CameraSource, Opening
-from edged.config import CameraConfig, Config, ControlConfig, PublishConfig, Secrets, TaskConfig, config_error
+from edged.camera import SOURCES
+from edged.config import Config, ControlConfig, PublishConfig, Secrets, TaskConfig, config_error
 from edged.engines import ENGINES
 from edged.engines.base import Engine, EngineRequest
 from edged.engines.worker import LoadedEngine
 from edged.errors import BackendUnavailable, ConfigError
 from edged.publish.curve import Guarded, guard_fault
+from edged.rundir import check_ipc_path
 from edged.tasks import PARSERS
 from edged.tasks.base import Parser, ParserSettings
 
@@ -189,6 +188,14 @@ def guarded(config: PublishConfig | ControlConfig, secrets: Secrets) -> Guarded 
     return Guarded(config.endpoints, secrets.expand(config.curve.server_secret), config.curve.allowed_clients)
 
 
+def doors(own: str, config: PublishConfig | ControlConfig, secrets: Secrets) -> tuple[list[str], Guarded | None]:
+    """Return the plain endpoints of one socket, and those behind CURVE where keys are configured."""
+    for endpoint in (own, *config.endpoints):
+        check_ipc_path(endpoint)
+    behind = guarded(config, secrets)
+    return ([own, *config.endpoints] if behind is None else [own]), behind
+
+
 def curve_faults(config: Config, secrets: Secrets) -> list[str]:
     """Return a `file:line: key: text` for every CURVE key and folder that cannot be used."""
     found = []
@@ -218,45 +225,3 @@ def engine_request(config: Config, task: TaskConfig, parser: type[Parser]) -> En
         batch=task.engine.batch,
         store=config.edged.engines.store,
     )
-
-
-def source_opener(camera: str, config: CameraConfig, secrets: Secrets) -> tuple[str, Callable[[], CameraSource]]:
-    """Return the back end that serves a camera, and how to open it.
-
-    The camera's own order is tried, else its scheme's; the first one whose library is there is taken. Where none is,
-    opening says why, each time: the library may be installed while the daemon runs.
-    """
-    order = config.backend or ORDER[config.source.scheme]
-    opening = _opening(camera, config, secrets)
-    missing: list[str] = []
-    for backend in order:
-        try:
-            return backend, partial(_open, SOURCES.load(backend), opening, secrets)
-        except BackendUnavailable as exc:
-            missing.append(str(exc))
-    return "none", partial(_unavailable, "; ".join(missing))
-
-
-def _opening(camera: str, config: CameraConfig, secrets: Secrets) -> Opening:
-    source = config.source
-    local = source.scheme in ("file", "v4l2", "scene", "csi", "shm")
-    return Opening(
-        camera=camera,
-        scheme=source.scheme,
-        url=source.rest if local else str(source),
-        redact=secrets.redact,
-        width_px=config.width_px,
-        height_px=config.height_px,
-        rate_hz=config.rate_hz,
-        transport=config.transport,
-        open_timeout_s=config.open_timeout_s,
-        read_timeout_s=max(config.stall_timeout_s, 1.0) + 2.0,
-    )
-
-
-def _open(source_class: type[CameraSource], opening: Opening, secrets: Secrets) -> CameraSource:
-    return source_class(replace(opening, url=secrets.expand(opening.url)))
-
-
-def _unavailable(reason: str) -> CameraSource:
-    raise BackendUnavailable(reason)

@@ -11,35 +11,33 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from edged.assembly import Assembled, assemble, guarded, not_yet
+from edged.assembly import Assembled, assemble, doors, not_yet
 from edged.camera.pool import CameraPool
 from edged.camera.worker import CameraReport
-from edged.config import Config, ControlConfig, PublishConfig, Secrets
+from edged.cameras import camera_worker
+from edged.config import Config, Secrets
 from edged.control.server import ControlServer, Request
-from edged.engines.worker import EngineHolder, EngineTable, EngineWorker
+from edged.engine_room import EngineRoom
 from edged.errors import ConfigError, EdgedError, UsageError, WorkerFailed
 from edged.log import set_level
 from edged.notify import notify
 from edged.plan import CameraState, Plan, TaskState
-from edged.planning import Stock, demands, routes
-from edged.publish.curve import Guarded
+from edged.planning import Stock, changes, demands, routes
 from edged.publish.publisher import Publisher
 from edged.publish.wire import STATUS_TOPIC, status_message, task_message, task_topic
 from edged.reload import Difference, Loaded, Refused, Reloader, difference
 from edged.results import Result
-from edged.rundir import RuntimeLock, check_ipc_path, control_endpoint, publish_endpoint, runtime_directory
+from edged.rundir import RuntimeLock, control_endpoint, publish_endpoint, runtime_directory
 from edged.scheduler.activation import Activation
 from edged.scheduler.admission import admit
-from edged.scheduler.budget import Budget, Frames
-from edged.scheduler.dispatch import Dispatcher
+from edged.scheduler.budget import Frames
 from edged.scheduler.heat import Heat
 from edged.scheduler.planner import make_plan
 from edged.scheduler.rules import Summary
 from edged.scheduler.signals import SignalBook
 from edged.signals import kinds_with
 from edged.status import Now, StatusBook
-from edged.supervisor import ENGINE, ONCE, SERVICE, Supervisor
-from edged.threads import camera_worker, devices_of, engine_workers, limits_of, places_of, table_of, together
+from edged.supervisor import ONCE, SERVICE, Supervisor
 from edged.waiting import Inbox
 from edged.work import Cost
 
@@ -95,19 +93,15 @@ class Daemon:
         self._states: dict[str, dict[str, Any]] = {}
         self._ready = False
         self._reloading: list[Request] = []
-        self._retiring: EngineTable | None = None
-        self._workers: list[EngineWorker] = []
         with ExitStack() as undo:
             lock = RuntimeLock(runtime_directory())
             undo.callback(lock.close)
             self._assembled = assemble(config)
             self._report(self._assembled, config)
-            table = table_of(self._assembled)
-            self._holder = EngineHolder(table)
-            self._budget = Budget(devices_of(table), places_of(table))
+            self._engines = EngineRoom(self._supervisor, self._assembled, self._emit)
+            self._dispatcher, self._budget = self._engines.dispatcher, self._engines.budget
             self._heat = Heat()
             self._limits = self._heat.read()
-            self._dispatcher = Dispatcher(limits_of(table))
             kinds, timeout_s = kinds_with(config.edged.signals), config.edged.scheduler.signal_timeout_s
             self._signals = SignalBook(kinds, timeout_s, lambda: self._inbox.put(Look()))
             self._activation = Activation(config.tasks, self._signals)
@@ -129,7 +123,7 @@ class Daemon:
         self._book = StatusBook(self.boot)
         self._supervisor.start(self._publisher, SERVICE)  # consumers before producers
         self._supervisor.start(self._control, SERVICE)
-        self._start_engine_workers()
+        self._engines.start()
         self._pool = CameraPool(self._supervisor, {})
         self._start_cameras(frozenset(config.cameras))
 
@@ -183,7 +177,7 @@ class Daemon:
             self._costs = costs
             self._dispatcher.set_costs(costs)
         self._replan(reports)
-        self._retire()
+        self._engines.retire()
         for lost in self._supervisor.check():
             log.error("%s: the daemon goes on without it: %s", lost.name, lost.error)
             if lost.name == Reloader.name:
@@ -222,7 +216,8 @@ class Daemon:
 
     def _follow(self, plan: Plan) -> None:
         """Bring cameras and routes to a plan: nothing is decoded that no route leads on, before as after."""
-        self._log_changes(plan)
+        for change in changes(self._plan, plan):
+            log.info("%s", change)
         self._plan = plan
         self._activation.running(frozenset(name for name, task in plan.tasks.items() if task.rate_hz > 0))
         self._pool.rest(plan)
@@ -272,7 +267,7 @@ class Daemon:
                 self._assembled,
                 self._plan,
                 self._pool.reports(),
-                self._workers,
+                self._engines.workers,
                 self._dispatcher.counts(),
                 self._publisher.sent(),
                 self._budget,
@@ -355,14 +350,8 @@ class Daemon:
         self._supervisor.stop([Reloader.name])
         found = difference(self._config, loaded.config, self._secrets, loaded.secrets)
         self._report(loaded.assembled, loaded.config)
-        self._retire_all()
         self._let_go(found)
-        new, old = table_of(loaded.assembled), self._holder.table
-        both = together(old, new)
-        self._holder.table = both
-        self._dispatcher.set_limits(limits_of(both))
-        self._budget.place(devices_of(both), places_of(both))
-        self._retiring = EngineTable({key: old.engines[key] for key in old.engines.keys() - new.engines.keys()}, {})
+        self._engines.take_over(loaded.assembled)
         self._config, self._secrets, self._assembled = loaded.config, loaded.secrets, loaded.assembled
         edged = loaded.config.edged
         self._signals.redefine(kinds_with(edged.signals), edged.scheduler.signal_timeout_s)
@@ -370,7 +359,6 @@ class Daemon:
         self._followed = self._activation.followed()
         self._stock = Stock(loaded.config)
         set_level(edged.log.level)
-        self._start_engine_workers()
         self._start_cameras(found.cameras)
         self._states = {name: state for name, state in self._states.items() if name in self._config.tasks}
         self._replan()
@@ -395,44 +383,18 @@ class Daemon:
             self._control.reply(request, answer)
         self._reloading.clear()
 
-    def _retire(self) -> None:
-        """Close the engines that a reload took away, once no batch uses them."""
-        if self._retiring is None or any(self._dispatcher.in_flight(key) for key in self._retiring.engines):
-            return
-        table = table_of(self._assembled)
-        self._holder.table = table
-        self._dispatcher.set_limits(limits_of(table))
-        for loaded in self._retiring.engines.values():
-            loaded.engine.close()
-        self._retiring = None
-
-    def _retire_all(self) -> None:
-        """Finish the retirement of a reload before the next one; its batches are short."""
-        while self._retiring is not None:
-            self._retire()
-            time.sleep(0.005)
-
     # ---- start and stop --------------------------------------------------------------------------------------------
 
     def _make_publisher(self, lock: RuntimeLock) -> Publisher:
-        plain, guard = _doors(publish_endpoint(lock.directory), self._config.edged.publish, self._secrets)
+        plain, guard = doors(publish_endpoint(lock.directory), self._config.edged.publish, self._secrets)
         waiting = self._config.edged.limits.send_queue
         return Publisher(plain, self.boot, lambda tasks: self._inbox.put(Listened(tasks)), guard, waiting)
 
     def _make_control(self, lock: RuntimeLock) -> ControlServer:
-        plain, guard = _doors(control_endpoint(lock.directory), self._config.edged.control, self._secrets)
+        plain, guard = doors(control_endpoint(lock.directory), self._config.edged.control, self._secrets)
         request_max_bytes = self._config.edged.limits.request_kb * 1024
         immediate = {"signal.set": self._signals.set}
         return ControlServer(plain, [*self._commands, "reload"], self._submit, guard, request_max_bytes, immediate)
-
-    def _start_engine_workers(self) -> None:
-        running: dict[str, int] = {}
-        for worker in self._workers:
-            running[worker.device] = running.get(worker.device, 0) + 1
-        devices = devices_of(self._holder.table)
-        for worker in engine_workers(devices, running, self._dispatcher, self._holder, self._emit, self._budget):
-            self._workers.append(worker)
-            self._supervisor.start(worker, ENGINE)
 
     def _start_cameras(self, cameras: frozenset[str]) -> None:
         sink, counter = self._dispatcher.offer, self._pool.counter
@@ -447,8 +409,7 @@ class Daemon:
             self._supervisor.close()
         except WorkerFailed as exc:
             log.warning("%s; the process ends without waiting", exc)
-        for loaded in self._holder.table.engines.values():
-            loaded.engine.close()
+        self._engines.close()
         self._lock.close()
 
     def _report(self, assembled: Assembled, config: Config) -> None:
@@ -457,24 +418,6 @@ class Daemon:
             log.log(level, "task %s: %s", task, chosen)
         for line in not_yet(config):
             log.warning("%s", line)
-
-    def _log_changes(self, plan: Plan) -> None:
-        for task, planned in plan.tasks.items():
-            before = self._plan.tasks.get(task)
-            if before is None or before.state is not planned.state:
-                log.info("task %s: %s: %s", task, planned.state.value, planned.reason)
-        for camera, wanted in plan.cameras.items():
-            had = self._plan.cameras.get(camera)
-            if had is None or had.mode is not wanted.mode:
-                log.info("camera %s: %s: %s", camera, wanted.mode.value, wanted.reason)
-
-
-def _doors(own: str, config: PublishConfig | ControlConfig, secrets: Secrets) -> tuple[list[str], Guarded | None]:
-    """Return the plain endpoints of one socket, and those behind CURVE where keys are configured."""
-    for endpoint in (own, *config.endpoints):
-        check_ipc_path(endpoint)
-    doors = guarded(config, secrets)
-    return ([own, *config.endpoints] if doors is None else [own]), doors
 
 
 def run(config: Config, secrets: Secrets) -> int:

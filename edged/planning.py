@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 
 from edged.assembly import Assembled
@@ -107,3 +107,15 @@ def _route(name: str, camera: str, config: Config, assembled: Assembled, plan: P
     lossless = config.cameras[camera].pace == "fast"  # never slowed: its reader waits
     rate_hz = task.rate_hz if lossless else plan.tasks[name].rate_hz
     return Route(name, assembled.task_engine[name], rate_hz, task.priority, task.deadline_ms, sync)
+
+
+def changes(old: Plan, new: Plan) -> Iterator[str]:
+    """Yield a line for every task and camera whose state or mode is another one, with the reason."""
+    for name, task in new.tasks.items():
+        before = old.tasks.get(name)
+        if before is None or before.state is not task.state:
+            yield f"task {name}: {task.state.value}: {task.reason}"
+    for name, camera in new.cameras.items():
+        had = old.cameras.get(name)
+        if had is None or had.mode is not camera.mode:
+            yield f"camera {name}: {camera.mode.value}: {camera.reason}"

@@ -5,27 +5,26 @@ from __future__ import annotations
 import argparse
 import difflib
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edged.cli.engine_output import print_engines, print_figures, print_manifest, print_record
+from edged.cli.engine_output import print_engines, print_figures, print_manifest, print_record, speedup
+from edged.cli.engine_wanted import NO_BUILD, Wanted, builder_of, must_want, needs_none, request_of, wanted_engines
 from edged.cli.output import print_json
 from edged.errors import BackendUnavailable, CameraError, ConfigError, EdgedError, UsageError
 
 if TYPE_CHECKING:
     from edged.config import Config
-    from edged.engines.base import EngineRequest
     from edged.engines.build.collect import Reader
     from edged.engines.build.compare import TaskCheck
     from edged.engines.build.record import Pick, Record
-    from edged.engines.store import EngineKey, Manifest
+    from edged.engines.store import Manifest
 
 FRAMES = 128
 FRAMES_MAX = 4000
 SECONDS_LIVE = 30.0
-NO_BUILD = "needs no build"
 FASTER_MIN = 1.1  # an int8 engine that gains less is not worth its losses
 
 
@@ -55,24 +54,26 @@ def add(commands: Any) -> None:
         "--limit-s", type=float, default=1800.0, metavar="S", help="time for one (default: %(default)g)"
     )
     command.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
-    action("inspect", "show a built engine's manifest", inspect).add_argument("task", metavar="NAME")
-    action("verify", "compare an engine with fp32 once more", verify).add_argument("task", metavar="NAME")
+    _backend(command)
+    for name, text, run in (
+        ("inspect", "show a built engine's manifest", inspect),
+        ("verify", "compare an engine with fp32 once more", verify),
+    ):
+        command = action(name, text, run)
+        command.add_argument("task", metavar="NAME")
+        _backend(command)
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """A task, its engine as wanted, and the other tasks that share it."""
-
-    task: str
-    request: EngineRequest
-    key: EngineKey
-    sharers: tuple[str, ...]
+def _backend(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--backend", metavar="NAME", help="one back end of the task's list (default: all, or the first)"
+    )
 
 
 def list_engines(args: argparse.Namespace) -> int:
-    """Print one row for each task."""
+    """Print one row for each task, and one more for each further back end that wants an engine built."""
     config = _config(args)
-    rows = [_row(config, task) for task in config.tasks]
+    rows = [row for task in config.tasks for row in _rows(config, task)]
     if args.json:
         print_json({"store": str(config.edged.engines.store), "engines": rows})
         return 0
@@ -80,30 +81,38 @@ def list_engines(args: argparse.Namespace) -> int:
     return 0
 
 
-def _row(config: Config, task: str) -> dict[str, Any]:
-    from edged.engines.store import EngineMissing, Store
+def _rows(config: Config, task: str) -> list[dict[str, Any]]:
+    wanted, missing = wanted_engines(config, task)
+    if wanted:
+        return [_row(config, one) for one in wanted]
+    row = _empty_row(config, task)
+    row["reason"] = "; ".join(missing)
+    if missing and not needs_none(config, task):
+        row["state"] = "unavailable"
+    return [row]
 
+
+def _empty_row(config: Config, task: str) -> dict[str, Any]:
     engine = config.tasks[task].engine
-    row: dict[str, Any] = {
+    return {
         "task": task, "model": config.tasks[task].model.onnx.name, "backend": list(engine.backend),
         "precision": engine.precision, "state": NO_BUILD, "reason": "", "engine": None, "drop": None, "by": None,
         "speedup": None,
     }  # fmt: skip
-    wanted = _wanted(config, task)
-    if wanted is None:
-        if engine.precision != "fp32" or "onnxruntime" not in engine.backend:
-            row["reason"] = f"this version builds int8 for onnxruntime on the cpu, not {engine.precision} for the rest"
-        return row
+
+
+def _row(config: Config, wanted: Wanted) -> dict[str, Any]:
+    from edged.engines.store import EngineMissing, Store
+
     store = Store(config.edged.engines.store)
-    row["engine"] = wanted.key.name
+    row = {**_empty_row(config, wanted.task), "backend": [wanted.key.backend], "engine": wanted.key.name}
     try:
         manifest = store.manifest(wanted.key)
-        figures = manifest.verified.get(task) or next(iter(manifest.verified.values()), {})
+        figures = manifest.verified.get(wanted.task) or next(iter(manifest.verified.values()), {})
         if figures:
-            row.update(drop=figures["drop"], by=figures["by"])
-            row["speedup"] = round(figures["fp32_ms"] / figures["int8_ms"], 2) if figures.get("int8_ms") else None
+            row.update(drop=figures["drop"], by=figures["by"], speedup=speedup(figures))
         store.find(wanted.key)
-        slow = (row["speedup"] or FASTER_MIN) < FASTER_MIN
+        slow = wanted.key.precision == "int8" and (row["speedup"] or FASTER_MIN) < FASTER_MIN
         row.update(
             state="fits", reason=_newer_frames(store.root, manifest) or ("hardly faster than fp32" if slow else "")
         )
@@ -128,7 +137,7 @@ def calibrate(args: argparse.Namespace) -> int:
     """Collect a task's calibration frames and store them."""
     from edged.config import hide_passwords
     from edged.engines.build.collect import from_folder
-    from edged.engines.build.int8 import seen_by
+    from edged.engines.build.order import seen_by
     from edged.engines.build.record import FRAMES_MIN, write_record
     from edged.engines.store import Store, writes
 
@@ -137,7 +146,7 @@ def calibrate(args: argparse.Namespace) -> int:
         raise UsageError(f"--frames must be {FRAMES_MIN} to {FRAMES_MAX}, got {args.frames}")
     if args.seconds is not None and not 0 < args.seconds <= 86_400:
         raise UsageError(f"--seconds must be above 0 and at most 86400, got {args.seconds:g}")
-    seen, _ = seen_by(_request(config, args.task))
+    seen, _ = seen_by(request_of(config, args.task))
     if args.folder is not None:
         sources = {"folder": str(args.folder)}
         picks = from_folder(args.folder, args.frames)
@@ -152,7 +161,7 @@ def calibrate(args: argparse.Namespace) -> int:
 
 
 def _from_cameras(config: Config, args: argparse.Namespace) -> Iterator[Pick]:
-    from edged.assembly import source_opener
+    from edged.cameras import source_opener
     from edged.config import Secrets, config_error
     from edged.config.sources import FINITE
     from edged.engines.build.collect import from_live, from_recording, shares
@@ -180,7 +189,7 @@ def build(args: argparse.Namespace) -> int:
     if args.here:
         return _build_here(args)
     config = _logged(args)
-    chosen = _chosen(config, args.tasks)
+    chosen = _chosen(config, args)
     reports: list[dict[str, Any]] = []
     failed: list[EdgedError] = []
     for wanted in chosen:
@@ -203,20 +212,26 @@ def build(args: argparse.Namespace) -> int:
     return 0
 
 
-def _chosen(config: Config, names: Sequence[str]) -> list[Wanted]:
+def _chosen(config: Config, args: argparse.Namespace) -> list[Wanted]:
     """Return each wanted engine once."""
-    for name in names:
-        if _wanted(config, name) is None:
+    every: dict[str, Wanted] = {}
+    for name in args.tasks or config.tasks:
+        wanted, missing = wanted_engines(config, name, args.backend)
+        if args.tasks and not wanted:
             engine = config.tasks[name].engine
-            _say(f"task {name}: {engine.precision} on {', '.join(engine.backend)} {NO_BUILD} in this version")
-    every = [wanted for name in names or config.tasks if (wanted := _wanted(config, name))]
-    return list({wanted.key.name: wanted for wanted in reversed(every)}.values())[::-1]
+            why = "; ".join(missing) or f"{engine.precision} on {', '.join(engine.backend)} {NO_BUILD}"
+            if missing and not needs_none(config, name):
+                raise BackendUnavailable(f"task {name}: {why}")
+            _say(f"task {name}: {why}")
+        for one in wanted:
+            every.setdefault(one.key.name, one)
+    return list(every.values())
 
 
 def _build_apart(args: argparse.Namespace, wanted: Wanted) -> Mapping[str, Any]:
     from edged.engines.build.child import run_child
 
-    command = ["--config", str(args.config), "engine", "build", "--here", wanted.task]
+    command = ["--config", str(args.config), "engine", "build", "--here", "--backend", wanted.key.backend, wanted.task]
     report: Mapping[str, Any] = run_child(command, str(wanted.key), args.limit_s)
     return report
 
@@ -228,28 +243,27 @@ def _build_here(args: argparse.Namespace) -> int:
     try:
         config = _logged(args)
         (task,) = args.tasks
-        print_json(_build_one(config, _must(_wanted(config, task), config, task)).to_json())
+        print_json(_build_one(config, must_want(config, task, args.backend)).to_json())
     except EdgedError as exc:
         print_json(error_report(exc))
     return 0
 
 
 def _build_one(config: Config, wanted: Wanted) -> Manifest:
-    from edged.engines.build.quantize import check_installed
-
-    check_installed()
-    from edged.engines.build.int8 import Order
-    from edged.engines.build.int8 import build as build_int8
+    from edged.engines.build.order import Order
     from edged.engines.store import Store
 
+    builder = builder_of(wanted.key.backend)
+    builder.check_installed()
     store = Store(config.edged.engines.store)
     checks = tuple(_check(config, task) for task in wanted.sharers)
     with store.writing():
-        return build_int8(Order(wanted.request, checks, _records(store.root, wanted)), store)
+        manifest: Manifest = builder.build(Order(wanted.request, checks, _records(store.root, wanted)), store)
+    return manifest
 
 
 def _records(root: Path, wanted: Wanted) -> tuple[Record, ...]:
-    """Return the calibration records of the tasks that share an engine; one is enough."""
+    """Return the calibration records of the tasks that share an engine; one is enough, and only int8 needs it."""
     from edged.engines.build.record import read_record
 
     records, missing = [], []
@@ -258,7 +272,7 @@ def _records(root: Path, wanted: Wanted) -> tuple[Record, ...]:
             records.append(read_record(root, task))
         except BackendUnavailable as exc:
             missing.append(exc)
-    if not records:
+    if not records and wanted.key.precision == "int8":
         raise missing[0]
     return tuple(records)
 
@@ -268,7 +282,7 @@ def inspect(args: argparse.Namespace) -> int:
     from edged.engines.store import Store
 
     config = _config(args)
-    wanted = _must(_wanted(config, args.task), config, args.task)
+    wanted = must_want(config, args.task, args.backend)
     store = Store(config.edged.engines.store)
     manifest = store.manifest(wanted.key)
     store.file_of(manifest)
@@ -281,20 +295,22 @@ def inspect(args: argparse.Namespace) -> int:
 
 def verify(args: argparse.Namespace) -> int:
     """Compare a task's engine with FP32 on the frames kept for that; the figures go into the manifest."""
-    from edged.engines.build import int8
     from edged.engines.store import Store
 
     config = _logged(args)
-    wanted = _must(_wanted(config, args.task), config, args.task)
+    wanted = must_want(config, args.task, args.backend)
     store = Store(config.edged.engines.store)
     with store.writing():
         manifest = store.manifest(wanted.key)
         file = store.file_of(manifest)
         if why := _newer_frames(store.root, manifest):
             raise BackendUnavailable(f"{wanted.key}: the frames kept for comparison are gone: {why}")
-        calibrated = manifest.about["calibration"]["tasks"]
-        records = tuple(record for record in _records(store.root, wanted) if record.task in calibrated)
-        figures, _ = int8.verify(wanted.request, file, [_check(config, args.task)], records)
+        records = _records(store.root, wanted)
+        if not records:
+            raise BackendUnavailable(f"{wanted.key}: no frames to compare on; run: edged engine calibrate {args.task}")
+        if calibrated := manifest.about.get("calibration", {}).get("tasks"):
+            records = tuple(record for record in records if record.task in calibrated)
+        figures = builder_of(wanted.key.backend).verify(wanted.request, file, [_check(config, args.task)], records)[0]
         manifest = replace(manifest, verified={**manifest.verified, **figures})
         store.write_manifest(manifest)
     if args.json:
@@ -324,37 +340,6 @@ def _logged(args: argparse.Namespace) -> Config:
     config = _config(args)
     start_logging(config.edged.log.level)
     return config
-
-
-def _request(config: Config, task: str) -> EngineRequest:
-    from edged.assembly import engine_request
-    from edged.tasks import PARSERS
-
-    return engine_request(config, config.tasks[task], PARSERS.load(config.tasks[task].model.parser))
-
-
-def _wanted(config: Config, task: str) -> Wanted | None:
-    """Return the engine that is to be built for a task, or None where none is."""
-    from edged.engines.store import engine_key
-
-    def needs_build(name: str) -> bool:
-        engine = config.tasks[name].engine
-        return engine.precision == "int8" and "onnxruntime" in engine.backend and engine.device in ("auto", "cpu")
-
-    if not needs_build(task):
-        return None
-    request = _request(config, task)
-    key = engine_key(request, "onnxruntime")
-    sharers = [name for name in config.tasks if needs_build(name)]
-    same = tuple(name for name in sharers if engine_key(_request(config, name), "onnxruntime") == key)
-    return Wanted(task, request, key, same)
-
-
-def _must(wanted: Wanted | None, config: Config, task: str) -> Wanted:
-    if wanted is None:
-        engine = config.tasks[task].engine
-        raise UsageError(f"task {task}: {engine.precision} on {', '.join(engine.backend)} {NO_BUILD} in this version")
-    return wanted
 
 
 def _check(config: Config, task: str) -> TaskCheck:

@@ -3,71 +3,87 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Set as AbstractSet
+from statistics import median
 
 import numpy as np
 
 from edged.assembly import Assembled
 from edged.config import Config
+from edged.engine_room import devices_of, table_of
 from edged.engines.base import Engine
 from edged.errors import BackendUnavailable
 from edged.frame import Capture, Color, Frame, Picture, PixelFormat
 from edged.scheduler.costs import fit
 from edged.scheduler.demand import CPU
+from edged.simulation.recording import CameraRow, DeviceRow, EngineRow, Recording
 from edged.tasks.base import Parser
 
-ROUNDS = 5
+ROUNDS = 7
 SIZE = (1280, 720)
 
 
-def measured_status(config: Config, assembled: Assembled) -> dict[str, Any]:
-    """Return the part of a daemon's status that `recorded_vehicle` reads. Takes some tenths of a second an engine.
+def measured(config: Config, assembled: Assembled, running: AbstractSet[str]) -> Recording:
+    """Return what a daemon would have recorded. Takes some tenths of a second an engine, and closes the engines.
+
+    Args:
+        config: the cameras.
+        assembled: the engines, which nobody else uses.
+        running: the tasks that will run; of the others nothing is measured.
 
     Raises:
-        BackendUnavailable: a task's engine cannot be had here, so nothing can be measured.
+        BackendUnavailable: an engine of a task that runs cannot be had here.
     """
-    if assembled.blocked:
-        lacking = "; ".join(f"{task}: {why}" for task, why in assembled.blocked.items())
-        raise BackendUnavailable(f"cannot measure here, record a status where these run and use --load: {lacking}")
-    rows, devices = [], {}
-    for key, loaded in assembled.engines.items():
-        users = [task for task, engine in assembled.task_engine.items() if engine == key]
-        engine, parser = loaded.engine, assembled.parsers[users[0]]
-        cost = fit([(size, _seconds(engine, parser, size), 1.0) for size in sorted({1, engine.max_batch})])
-        rows.append(
-            {
-                "model": loaded.model,
-                "device": engine.device,
-                "batch": engine.max_batch,
-                "tasks": users,
-                "fixed_ms": 1000 * cost.fixed_s,
-                "picture_ms": 1000 * cost.picture_s,
-            }
-        )
-        devices[engine.device] = {"parallel": engine.workers if engine.device == CPU else 1, "workers": engine.workers}
-    cameras: list[Mapping[str, Any]] = [{"id": name} for name in config.cameras]
-    return {"engines": rows, "cameras": cameras, "devices": [{"device": name, **one} for name, one in devices.items()]}
+    try:
+        lacking = [f"task {task}: {why}" for task, why in assembled.blocked.items() if task in running]
+        if lacking:
+            raise BackendUnavailable(
+                f"the costs cannot be measured here; record `edged status --json` where these tasks run, "
+                f"and give it to --load: {'; '.join(lacking)}"
+            )
+        engines = tuple(_row(key, assembled, running) for key in assembled.engines)
+        devices = devices_of(table_of(assembled))
+    finally:
+        for loaded in assembled.engines.values():
+            loaded.engine.close()
+    return Recording(
+        engines=engines,
+        cameras=tuple(CameraRow(id=name) for name in config.cameras),
+        devices=tuple(DeviceRow(device=name, parallel=one.units, workers=one.workers) for name, one in devices.items()),
+    )
+
+
+def _row(key: str, assembled: Assembled, running: AbstractSet[str]) -> EngineRow:
+    loaded = assembled.engines[key]
+    engine = loaded.engine
+    users = tuple(task for task, used in assembled.task_engine.items() if used == key)
+    row = EngineRow(model=loaded.model, device=engine.device, batch=engine.max_batch, tasks=users)
+    if running.isdisjoint(users):
+        return row
+    parser = assembled.parsers[users[0]]
+    cost = fit([(size, _seconds(engine, parser, size), 1.0) for size in sorted({1, engine.max_batch})])
+    return row.model_copy(update={"fixed_ms": 1000 * cost.fixed_s, "picture_ms": 1000 * cost.picture_s})
 
 
 def _seconds(engine: Engine, parser: Parser, pictures: int) -> float:
-    """Return the least seconds of an inference with conversion and parsing, of a few after a first one."""
+    """Return what an inference with conversion and parsing takes of its device: CPU time on the CPU."""
+    clock = time.thread_time if engine.device == CPU else time.perf_counter
     slot = engine.reserve(5.0)
     if slot is None:
         raise BackendUnavailable("no slot of the engine came free in 5 s")
     try:
-        took = []
+        took, picture = [], _picture()
         for _ in range(ROUNDS + 1):
-            begin_s = time.perf_counter()
-            fits = [slot.fill(index, _picture()) for index in range(pictures)]
+            begin_s = clock()
+            fits = [slot.fill(index, picture) for index in range(pictures)]
             slot.submit(pictures)
             outputs = slot.complete()
             for index, place in enumerate(fits):
                 parser.parse(outputs, index, place)
-            took.append(time.perf_counter() - begin_s)
+            took.append(clock() - begin_s)
     finally:
         slot.release()
-    return min(took[1:])
+    return median(took[1:])
 
 
 def _picture() -> Frame:
