@@ -224,4 +224,6 @@ def engine_request(config: Config, task: TaskConfig, parser: type[Parser]) -> En
         device=task.engine.device,
         batch=task.engine.batch,
         store=config.edged.engines.store,
+        gpu_fallback=task.engine.gpu_fallback,
+        plugins=task.engine.plugins,
     )

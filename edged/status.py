@@ -168,6 +168,7 @@ def _engines(now: Now) -> list[dict[str, Any]]:
             "batch": engine.max_batch,
             "fixed_batch": engine.fixed_batch,
             "tasks": users.get(key, []),
+            "note": engine.note,
         }
         if cost is not None:
             sizes = sorted({1, engine.max_batch})

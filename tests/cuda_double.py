@@ -97,8 +97,8 @@ class HostGraph:
 class HostDevice:
     """See `edged.device.base.Device`. `broken` makes every wait fail with that text."""
 
-    def __init__(self, number: int = 0, name: str = "NVIDIA Stand-In") -> None:
-        self.number, self.name, self.capability, self.driver = number, name, "8.7", "12.6"
+    def __init__(self, number: int = 0, name: str = "NVIDIA Stand-In", capability: str = "8.7") -> None:
+        self.number, self.name, self.capability, self.driver = number, name, capability, "12.6"
         self.alive: list[Any] = []
         self.graphs: list[HostGraph] = []
         self.broken = ""
@@ -107,6 +107,7 @@ class HostDevice:
 
     @contextmanager
     def active(self):
+        assert not self.closed, "the context was given back"
         self._depth.value = getattr(self._depth, "value", 0) + 1
         try:
             yield

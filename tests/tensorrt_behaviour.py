@@ -101,7 +101,7 @@ class Builder:
             "profiles": config._profiles,
             "layers": _layers(network, config, flags),
             "detailed": config.profiling_verbosity == self._trt.ProfilingVerbosity.DETAILED,
-            "shares": not hasattr(self._trt.IBuilderConfig, "max_workspace_size"),
+            "shares": hasattr(self._trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED"),
         }
         self._trt._board.built.append((network, config))
         head = json.dumps(about).encode()
@@ -331,7 +331,16 @@ class ICudaEngine:
     def create_execution_context(self, *strategy: Any) -> Any:
         context = _new(self._trt.IExecutionContext)
         context._begin(self)
+        context._memory = 0 if any(one.name == "USER_MANAGED" for one in strategy) else 1
         return context
+
+    def create_execution_context_without_device_memory(self) -> Any:
+        context = self.create_execution_context()
+        context._memory = 0
+        return context
+
+    device_memory_size = 64
+    device_memory_size_v2 = 64
 
     def create_engine_inspector(self) -> Any:
         inspector = _new(self._trt.EngineInspector)
@@ -398,6 +407,18 @@ class IExecutionContext:
         given = self._shapes.get(name) or next(iter(self._shapes.values()), own)
         return tuple(given[0] if size < 0 and place == 0 else size for place, size in enumerate(own))
 
+    def set_device_memory(self, memory: int, size: int) -> None:
+        assert size >= 64
+        self._memory = memory
+
+    @property
+    def device_memory(self) -> int:
+        return self._memory
+
+    @device_memory.setter
+    def device_memory(self, memory: int) -> None:
+        self._memory = memory
+
     def set_tensor_address(self, name: str, memory: int) -> bool:
         self._addresses[name] = memory
         return name in self._engine._tensors
@@ -406,11 +427,12 @@ class IExecutionContext:
         stream = STREAMS[stream_handle]
         if stream.recording is not None and self._trt._board.capture_fails:
             return False
-        if set(self._addresses) != set(self._engine._tensors):
+        if set(self._addresses) != set(self._engine._tensors) or not self._memory:
             return False
         shapes, addresses, engine = dict(self._shapes), dict(self._addresses), self._engine
 
         def run() -> None:
+            assert self._shapes == shapes, "a graph was launched after its context had changed"
             feeds = {}
             for name in engine._inputs:
                 shape = shapes.get(name, engine._tensors[name].shape)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -19,15 +19,27 @@ from edged.engines.tensorrt.library import open_library
 
 @dataclass
 class StandIn:
-    """A machine that is not there: TensorRT's module, and the one GPU."""
+    """A machine that is not there: TensorRT's module, and one GPU, of which each `open` returns a handle of its own."""
 
     trt: Any
-    device: HostDevice
+    name: str = "NVIDIA Stand-In"
+    capability: str = "8.7"
+    opened: list[HostDevice] = field(default_factory=list)
+
+    def open(self, number: int) -> HostDevice:
+        """Stand in for `edged.device.gpu.open_device`."""
+        self.opened.append(HostDevice(number, self.name, self.capability))
+        return self.opened[-1]
+
+    @property
+    def device(self) -> HostDevice:
+        """Return the handle that was opened last."""
+        return self.opened[-1]
 
     @property
     def left(self) -> list[Any]:
-        """Return what was taken from the device and not given back."""
-        return self.device.alive
+        """Return what was taken and not given back: memory, graphs, and devices themselves."""
+        return [one for device in self.opened for one in (*device.alive, *([] if device.closed else [device]))]
 
 
 @pytest.fixture
@@ -36,9 +48,9 @@ def board(monkeypatch: pytest.MonkeyPatch):
     made: list[StandIn] = []
 
     def board(release: str, **has: Any) -> StandIn:
-        machine = StandIn(make_tensorrt(release, **has), HostDevice())
+        machine = StandIn(make_tensorrt(release, **has))
         monkeypatch.setitem(sys.modules, "tensorrt", machine.trt)
-        monkeypatch.setattr(gpu, "open_device", lambda number: machine.device)
+        monkeypatch.setattr(gpu, "open_device", machine.open)
         open_library.cache_clear()
         made.append(machine)
         return machine

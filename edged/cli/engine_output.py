@@ -23,7 +23,7 @@ def print_engines(rows: Sequence[Mapping[str, Any]]) -> None:
                 row["precision"],
                 row["state"],
                 "-" if row["drop"] is None else f"{row['drop']:.4f} {row['by']}",
-                "-" if row["speedup"] is None else f"{row['speedup']:.2f}x",
+                _two(row["speedup"], "x"),
                 row["reason"],
             )
             for row in rows
@@ -65,9 +65,24 @@ def print_manifest(manifest: Mapping[str, Any]) -> None:
     print_figures(manifest["verified"])
 
 
+def speedup(figures: Mapping[str, Any]) -> float | None:
+    """Return how many times as fast as FP32 an engine is, where that is known."""
+    fp32_ms, ms = figures.get("fp32_ms"), _ms(figures)
+    return round(fp32_ms / ms, 2) if fp32_ms and ms else None
+
+
+def _ms(figures: Mapping[str, Any]) -> float | None:
+    found: float | None = figures.get("ms", figures.get("int8_ms"))
+    return found
+
+
 def _tried_row(row: Mapping[str, Any]) -> tuple[Any, ...]:
     loss = ", ".join(f"{task} {'-' if drop is None else format(drop, '.4f')}" for task, drop in row["drop"].items())
     return (f"  {row['recipe']}", f"{row['int8_ms']:.2f}", f"{row['fp32_ms']:.2f}", loss)
+
+
+def _two(value: float | None, unit: str = "") -> str:
+    return "-" if value is None else f"{value:.2f}{unit}"
 
 
 def print_figures(verified: Mapping[str, Mapping[str, Any]]) -> None:
@@ -78,12 +93,11 @@ def print_figures(verified: Mapping[str, Mapping[str, Any]]) -> None:
         return "-" if value is None else f"{value:.4f}"
 
     print_table(
-        ("TASK", "FRAMES", "TRUTHS", *(name.upper() for name in names), "LOSS", "LIMIT", "FP32_MS", "INT8_MS", "SPEED"),
+        ("TASK", "FRAMES", "TRUTHS", *(name.upper() for name in names), "LOSS", "LIMIT", "FP32_MS", "MS", "SPEED"),
         [
             (
                 task, row["frames"], row["truths"], *(cell(row[name]) for name in names), cell(row["drop"]),
-                f"{row['limit']:g}", f"{row['fp32_ms']:.2f}", f"{row['int8_ms']:.2f}",
-                f"{row['fp32_ms'] / max(row['int8_ms'], 1e-9):.2f}x",
+                f"{row['limit']:g}", _two(row["fp32_ms"]), _two(_ms(row)), _two(speedup(row), "x"),
             )
             for task, row in verified.items()
         ],

@@ -21,6 +21,7 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 NAME_RULE = "a lower-case letter, then lower-case letters, digits or _, at most 32 in all"
 TEXT_MAX = 1000
 BACKENDS_MAX = 16
+FILES_MAX = 16
 
 _BACKEND = re.compile(r"[A-Za-z][A-Za-z0-9_.\-]{0,63}\Z")
 _TCP = re.compile(r"tcp://(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9_.\-]+|\*)):(?P<port>[0-9]{1,5}|\*)\Z")
@@ -208,6 +209,15 @@ def _existing_file(value: Any, info: ValidationInfo) -> Path:
 
 
 EXISTING_FILE = Checked(_existing_file, PATH.schema)
+
+
+def _existing_files(value: Any, info: ValidationInfo) -> tuple[Path, ...]:
+    if not isinstance(value, (list, tuple)) or len(value) > FILES_MAX:
+        raise wanted(f"a list of at most {FILES_MAX} files", value)
+    return tuple(_existing_file(one, info) for one in value)
+
+
+EXISTING_FILES = Checked(_existing_files, {"type": "array", "items": dict(PATH.schema), "maxItems": FILES_MAX})
 
 
 def why_not_readable(path: Path) -> str:

@@ -14,6 +14,7 @@ from edged.config.models import CAMERAS_MAX, Strict, Unneeded
 from edged.config.scalars import (
     BOOLEAN,
     EXISTING_FILE,
+    EXISTING_FILES,
     EXPRESSION,
     NAME_OF_OURS,
     NAMES_IN_ORDER,
@@ -170,6 +171,9 @@ class EngineConfig(Strict):
     )
     batch: Annotated[int, whole(1, 256)] = Field(
         default=1, description="largest batch across cameras; a model with a fixed batch keeps its own"
+    )
+    plugins: Annotated[tuple[Path, ...], EXISTING_FILES] = Field(
+        default=(), description="libraries of custom layers (.so) that the network needs; for tensorrt"
     )
     gpu_fallback: Annotated[GpuFallback, one_of("never", "report", "allow")] = Field(
         default="report",

@@ -8,7 +8,7 @@ from edged.registry import Registry, Spec
 ENGINES: Registry[Engine] = Registry(
     "engine back end",
     {
-        "tensorrt": Spec(None, "the GPU path, which this version of edged does not have yet"),
+        "tensorrt": Spec("edged.engines.tensorrt.engine:TrtEngine", "NVIDIA's tensorrt package"),
         "onnxruntime": Spec("edged.engines.ort:OrtEngine", "the onnxruntime wheel"),
     },
 )

@@ -32,7 +32,8 @@ class EngineError(EdgedError):
 class EngineRequest:
     """What a task asks of an engine. Two tasks with equal requests share one engine.
 
-    `batch` is the largest number of images in one inference; `input` is how pictures become tensors.
+    `batch` is the largest number of images in one inference; `input` is how pictures become tensors. `gpu_fallback`
+    (never, report, allow) is about layers that a DLA cannot run; `plugins` are libraries with TensorRT layers.
     """
 
     onnx: Path
@@ -41,6 +42,8 @@ class EngineRequest:
     device: str = "auto"
     batch: int = 1
     store: Path | None = None
+    gpu_fallback: str = "report"
+    plugins: tuple[Path, ...] = ()
 
 
 class Slot(Protocol):
@@ -84,6 +87,8 @@ class Engine(Protocol):
     fixed_batch: bool
     workers: int
     """How many threads can use it at once."""
+    note: str
+    """How it runs, in a few words for people, where there is more than one way; else nothing."""
 
     def __init__(self, request: EngineRequest) -> None: ...
 

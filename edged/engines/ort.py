@@ -36,7 +36,7 @@ class OrtEngine:
         if request.device not in ("auto", "cpu"):
             raise BackendUnavailable(f"engine back end 'onnxruntime' runs on the cpu, not on {request.device!r}")
         self.backend, self.device, self.precision = "onnxruntime", "cpu", request.precision
-        self.workers = len(os.sched_getaffinity(0))
+        self.workers, self.note = len(os.sched_getaffinity(0)), ""
         self._session = open_session(_model_file(request))
         self.model = model_spec(self._session)
         batch, self._height, self._width = picture_input(self.model, request.onnx)

@@ -30,7 +30,18 @@ PLAIN_WORDS = {
     "model_sha256": "the model has changed since it was built",
     "input": "the pictures' input format has changed since it was built",
     "device": "it was built for another device",
+    "batch": "it was built for other batch sizes",
+    "gpu_fallback": "it was built with another gpu_fallback",
+    "plugins": "the plug-in libraries have changed since it was built",
 }
+BUILT_ELSEWHERE = {
+    "tensorrt": "it was built with TensorRT {}, here is {}",
+    "cuda": "it was built with CUDA {}, here is {}",
+    "capability": "it was built for compute capability {}, this GPU has {}",
+    "gpu": "it was built on {}, here is {}",
+}
+MUST_BE_COMPARED = ("int8",)  # others may be used before frames for a comparison have been collected
+ASIDE_BYTES_MAX = 256_000_000
 
 
 class EngineMissing(BackendUnavailable):
@@ -85,7 +96,7 @@ class Manifest:
 
     def refusal(self) -> str:
         """Return why its figures forbid to use it, or nothing."""
-        if not self.verified:
+        if not self.verified and self.key.precision in MUST_BE_COMPARED:
             return "it was never compared with fp32"
         for task, figures in self.verified.items():
             if figures["drop"] is None:
@@ -96,6 +107,12 @@ class Manifest:
                     f"max_accuracy_drop is {figures['limit']:g}"
                 )
         return ""
+
+
+def _difference(name: str, built: Any, here: str) -> str:
+    if name in PLAIN_WORDS:
+        return PLAIN_WORDS[name]
+    return BUILT_ELSEWHERE.get(name, f"it was built for {name} {{}}, here is {{}}").format(built, here)
 
 
 def engine_key(request: EngineRequest, backend: str, further: Mapping[str, str] | None = None) -> EngineKey:
@@ -173,7 +190,7 @@ class Store:
             except BackendUnavailable:
                 continue
             differ = [name for name in key.facts if facts.get(name) != key.facts[name]]
-            return "; ".join(PLAIN_WORDS.get(name, f"it was built for {name} {facts.get(name)}") for name in differ)
+            return "; ".join(_difference(name, facts.get(name), key.facts[name]) for name in differ)
         return f"none is built in {self.root}"
 
     def _manifest_path(self, key: EngineKey) -> Path:
@@ -214,6 +231,20 @@ class Store:
             if old.name not in kept:
                 old.unlink(missing_ok=True)
         return manifest
+
+    def read_aside(self, name: str) -> bytes:
+        """Return a file that only speeds building up, such as a timing cache; nothing where it is not to be trusted."""
+        path = self.root / name
+        try:
+            refuse_untrusted(path)
+            return path.read_bytes() if path.stat().st_size <= ASIDE_BYTES_MAX else b""
+        except (BackendUnavailable, OSError):
+            return b""
+
+    def write_aside(self, name: str, data: bytes) -> None:
+        """Replace such a file in one step."""
+        with writes(self.root):
+            write_whole(self.root / name, data)
 
     def write_manifest(self, manifest: Manifest) -> None:
         """Replace an engine's manifest in one step."""

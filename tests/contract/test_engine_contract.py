@@ -1,12 +1,17 @@
-"""What every engine must do. A new back end is covered the moment it has a row in ENGINES."""
+"""What every engine must do. A new back end is covered the moment it has a row in ENGINES.
+
+TensorRT runs here twice: on the machine's own GPU where there is one, and on a stand-in for each generation.
+"""
 
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from parts import painted
+from trt_parts import board, build_into  # noqa: F401 - a fixture
 
 from edged.engines import ENGINES
 from edged.engines.base import EngineRequest
@@ -27,22 +32,53 @@ def found(outputs, index):
     return round(x - 0.5) + 64 * round(y - 0.5)
 
 
-@pytest.fixture(params=[name for name in ENGINES.names() if ENGINES._specs[name].target])
-def load(request):
-    """Load a network with one back end; skipped by name where its library or device is not there."""
-    try:
-        engine_class = ENGINES.load(request.param)
-    except BackendUnavailable as why:
-        pytest.skip(str(why))
+STAND_INS = ("8.5.3.1", "10.3.0", "11.4.0.106")
+
+
+@pytest.fixture(scope="session")
+def shared_store(tmp_path_factory):
+    """Return a store for all tests: a real GPU builds each engine once, which takes long."""
+    return tmp_path_factory.mktemp("engines")
+
+
+@pytest.fixture(params=[*(name for name in ENGINES.names() if ENGINES._specs[name].target), *STAND_INS])
+def load(request, shared_store):
+    """Load a network with one back end; skipped by name where its library or device is not there.
+
+    What a back end builds beforehand is built first.
+    """
+    name = request.param
+    if name in STAND_INS:
+        request.getfixturevalue("board")(name)
+        name = "tensorrt"
+    elif name == "tensorrt":
+        real_tensorrt()
+    engine_class = ENGINES.load(name)
     loaded = []
 
     def load(onnx, **how):
-        loaded.append(engine_class(EngineRequest(onnx, InputFormat(), **how)))
+        wanted = EngineRequest(onnx, InputFormat(), **how)
+        if name == "tensorrt":
+            wanted = replace(wanted, store=shared_store)
+            build_into(wanted)
+        loaded.append(engine_class(wanted))
         return loaded[-1]
 
     yield load
     for engine in loaded:
         engine.close()
+
+
+def real_tensorrt():
+    """Skip the test where TensorRT or the GPU is not there."""
+    from edged.device.gpu import open_device
+    from edged.engines.tensorrt.library import open_library
+
+    try:
+        open_library()
+        open_device(0).close()
+    except BackendUnavailable as why:
+        pytest.skip(str(why))
 
 
 def infer(engine, numbers):

@@ -2,51 +2,41 @@
 
 from __future__ import annotations
 
-import datetime
-import getpass
 import logging
-import os
-import platform
 import shutil
-import socket
 import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edged import __version__
 from edged.engines.base import EngineRequest
 from edged.engines.build.compare import Comparison, TaskCheck, compare, infer_ms
-from edged.engines.build.quantize import Prepared, prepare, quantise, versions
-from edged.engines.build.record import CALIBRATE, CHOOSE, VERIFY, Record, Seen, records_sha256
+from edged.engines.build.order import (
+    Order,
+    calibration,
+    check_records,
+    circumstances,
+    figures,
+    install,
+    refuse_blind,
+    seen_by,
+)
+from edged.engines.build.quantize import Prepared, check_installed, prepare, quantise, versions
+from edged.engines.build.record import CALIBRATE, CHOOSE, VERIFY, Record
 from edged.engines.build.regions import BLOCKS, FIRST_RECIPES, Graph, Recipe
-from edged.engines.ort import OrtEngine, model_spec, open_session, picture_input
+from edged.engines.ort import OrtEngine
 from edged.engines.store import EngineKey, Manifest, Store, engine_key, writes
-from edged.errors import BackendUnavailable, ConfigError
-from edged.frame import Frame
-from edged.tensor import TensorSpec
+
+__all__ = ["build", "check_installed", "verify", "wanted_key"]
 
 log = logging.getLogger(__name__)
 
 BACKEND = "onnxruntime"
 FASTER = 0.97  # a recipe counts as faster than another when its time is below this share
 WORTHWHILE = 0.8  # of FP32's time: an engine that gains less is not worth a longer search
-
-
-@dataclass(frozen=True)
-class Order:
-    """One engine to build: for all tasks that share it, from the frames of all their records."""
-
-    request: EngineRequest
-    checks: tuple[TaskCheck, ...]
-    records: tuple[Record, ...]
-
-    def frames(self, part: str) -> list[Frame]:
-        """Return the pictures of one part of all records."""
-        return [frame for record in self.records for frame in record.frames(part)]
 
 
 @dataclass(frozen=True)
@@ -70,11 +60,9 @@ class _Tried:
         return {"recipe": str(self.recipe), "int8_ms": self.ms, "fp32_ms": self.reference_ms, "drop": drops}
 
 
-def seen_by(request: EngineRequest) -> tuple[Seen, TensorSpec]:
-    """Return how a model sees pictures, and its input. Raise `ConfigError` for a model that takes none."""
-    model = model_spec(open_session(request.onnx))
-    _, height, width = picture_input(model, request.onnx)
-    return Seen(width, height, request.input.fit, request.input.pad), model.inputs[0]
+def wanted_key(request: EngineRequest) -> EngineKey:
+    """Return the key of the engine that serves a request."""
+    return engine_key(request, BACKEND)
 
 
 def build(order: Order, store: Store) -> Manifest:
@@ -87,13 +75,8 @@ def build(order: Order, store: Store) -> Manifest:
     begin_s = time.monotonic()
     request = order.request
     seen, image = seen_by(request)
-    for record in order.records:
-        if record.seen != seen:
-            raise BackendUnavailable(
-                f"task {record.task}: its calibration frames are for {record.seen}, the model takes {seen}; "
-                f"run: edged engine calibrate {record.task}"
-            )
-    key = engine_key(request, BACKEND)
+    check_records(order, seen)
+    key = wanted_key(request)
     for left_over in store.root.glob(".build-*"):
         shutil.rmtree(left_over, ignore_errors=True)
     with writes(store.root), tempfile.TemporaryDirectory(dir=store.root, prefix=".build-") as folder:
@@ -103,13 +86,13 @@ def build(order: Order, store: Store) -> Manifest:
             best = search.best()
         verified, comparison = verify(request, best.file, order.checks, order.records)
         about = {
-            **_circumstances(begin_s),
+            **circumstances(begin_s, versions()),
             "tasks": [check.task for check in order.checks],
-            "calibration": _calibration(order),
+            "calibration": calibration(order),
             **_described(best, search.tried),
             "output_error": dict(comparison.output_error),
         }
-        return _install(store, best.file, Manifest(key, "", "", verified, about))
+        return install(store, best.file, Manifest(key, "", "", verified, about))
 
 
 def verify(
@@ -125,15 +108,7 @@ def verify(
     with closing(OrtEngine(plain)) as reference, closing(OrtEngine(replace(plain, onnx=file))) as other:
         comparison = compare(reference, other, frames, checks)
         fp32_ms, int8_ms = infer_ms((reference, other), frames[0])
-    at = _now()
-    verified = {}
-    for check in checks:
-        agreement = comparison.agreements[check.task]
-        verified[check.task] = {
-            **asdict(agreement), "by": agreement.by, "drop": agreement.drop, "limit": check.limit,
-            "fp32_ms": fp32_ms, "int8_ms": int8_ms, "at": at,
-        }  # fmt: skip
-    return verified, comparison
+    return figures(checks, comparison, {"fp32_ms": fp32_ms, "int8_ms": int8_ms}), comparison
 
 
 class _Search:
@@ -147,7 +122,7 @@ class _Search:
     def best(self) -> _Tried:
         """Try the first recipes, the other way to take ranges on the best of them, and more float where that helps."""
         for recipe in FIRST_RECIPES:
-            _refuse_blind(self._order.checks, self._attempt(recipe).comparison)
+            refuse_blind(self._order.checks, self._attempt(recipe).comparison)
         fastest = min(self.tried, key=lambda one: one.share)
         for recipe in dict.fromkeys((fastest.recipe, _best(self.tried).recipe)):
             self._attempt(replace(recipe, ranges="average"))
@@ -180,16 +155,6 @@ class _Search:
         return one
 
 
-def _refuse_blind(checks: Sequence[TaskCheck], comparison: Comparison) -> None:
-    for check in checks:
-        agreement = comparison.agreements[check.task]
-        if agreement.drop is None:
-            raise ConfigError(
-                f"task {check.task}: fp32 finds nothing in the {agreement.frames} frames kept for comparison; "
-                f"calibrate with frames that show something: edged engine calibrate {check.task}"
-            )
-
-
 def _best(tried: Sequence[_Tried]) -> _Tried:
     """Return, of the good ones, the most faithful among the fastest; where none is good, the most faithful."""
     good = [one for one in tried if one.excess <= 0]
@@ -197,34 +162,6 @@ def _best(tried: Sequence[_Tried]) -> _Tried:
         return min(tried, key=lambda one: one.excess)
     fastest = min(one.share for one in good)
     return min((one for one in good if one.share <= fastest / FASTER), key=lambda one: one.excess)
-
-
-def _install(store: Store, file: Path, manifest: Manifest) -> Manifest:
-    why = manifest.refusal()
-    if why and _has_good(store, manifest.key):
-        raise ConfigError(f"{manifest.key}: not taken: {why}; the engine that was there stays in use")
-    installed = store.install(file, manifest)
-    if why:
-        remedy = "calibrate with more frames, raise max_accuracy_drop, or use fp32"
-        raise ConfigError(f"{manifest.key}: built, but refused: {why}; {remedy}")
-    return installed
-
-
-def _has_good(store: Store, key: EngineKey) -> bool:
-    try:
-        store.find(key)
-    except BackendUnavailable:
-        return False
-    return True
-
-
-def _calibration(order: Order) -> dict[str, Any]:
-    parts = [note.part for record in order.records for note in record.notes]
-    return {
-        "sha256": records_sha256(order.records),
-        "tasks": {record.task: record.sha256 for record in order.records},
-        **{part: parts.count(part) for part in (CALIBRATE, CHOOSE, VERIFY)},
-    }
 
 
 def _described(best: _Tried, tried: Sequence[_Tried]) -> dict[str, Any]:
@@ -238,37 +175,7 @@ def _described(best: _Tried, tried: Sequence[_Tried]) -> dict[str, Any]:
     }
 
 
-def _circumstances(begin_s: float) -> dict[str, Any]:
-    return {
-        "by": f"{_user()}@{socket.gethostname()}",
-        "at": _now(),
-        "took_s": round(time.monotonic() - begin_s, 1),
-        "machine": f"{platform.machine()}, {_processor()}",
-        "versions": {"edged": __version__, **versions()},
-    }
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a user id without a name, as containers have
-        return f"uid {os.getuid()}"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or "unknown")
-
-
 def _figures(one: _Tried) -> str:
     drops = ", ".join(f"{task} loses {'?' if agreement.drop is None else format(agreement.drop, '.4f')} {agreement.by}"
                       for task, agreement in one.comparison.agreements.items())  # fmt: skip
     return f"{drops}; {one.reference_ms:.2f} -> {one.ms:.2f} ms"
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")

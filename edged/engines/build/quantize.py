@@ -22,6 +22,14 @@ from edged.frame import Frame
 from edged.tensor import InputFormat, TensorSpec
 
 OPSET_MIN, OPSET = 13, 17  # weights quantised per channel need 13
+SYMMETRIC = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Add")
+FOR_TENSORRT = {
+    "ActivationSymmetric": True,
+    "WeightSymmetric": True,
+    "AddQDQPairToWeight": True,
+    "DedicatedQDQPair": True,
+    "QuantizeBias": False,
+}
 
 
 @dataclass(frozen=True)
@@ -70,11 +78,14 @@ def prepare(onnx_file: Path, image: TensorSpec, fmt: InputFormat, folder: Path) 
     return Prepared(prepared, Graph(model), image, fmt)
 
 
-def quantise(prepared: Prepared, recipe: Recipe, frames: list[Frame], to: Path) -> Graph:
+def quantise(prepared: Prepared, recipe: Recipe, frames: list[Frame], to: Path, *, symmetric: bool = False) -> Graph:
     """Write the network quantised by a recipe, with ranges from the frames, and return its graph.
 
     Weights are int8, symmetric and per channel; activations uint8. On x86 this is the pair with the fast kernels, and
     a ReLU then costs nothing: with its zero point at 0 the quantisation itself cuts at 0.
+
+    `symmetric` is for TensorRT: activations int8 with zero point 0, weighted layers and sums only (what is between
+    follows them), weights in float before their own QuantizeLinear, biases in float.
     """
     import onnx
     from onnxruntime import quantization as ort_quantization
@@ -85,15 +96,28 @@ def quantise(prepared: Prepared, recipe: Recipe, frames: list[Frame], to: Path) 
             str(to),
             _reader(prepared, frames),
             quant_format=ort_quantization.QuantFormat.QDQ,
-            op_types_to_quantize=list(QUANTISED),
+            op_types_to_quantize=list(SYMMETRIC if symmetric else QUANTISED),
             nodes_to_exclude=prepared.graph.kept_float(recipe),
             per_channel=True,
-            activation_type=ort_quantization.QuantType.QUInt8,
+            activation_type=ort_quantization.QuantType.QInt8 if symmetric else ort_quantization.QuantType.QUInt8,
             weight_type=ort_quantization.QuantType.QInt8,
             calibrate_method=ort_quantization.CalibrationMethod.MinMax,
-            extra_options={"CalibMovingAverage": recipe.ranges == "average"},
+            extra_options={"CalibMovingAverage": recipe.ranges == "average", **(FOR_TENSORRT if symmetric else {})},
         )
         return Graph(onnx.load(to))
+
+
+def halve(onnx_file: Path, to: Path) -> Path:
+    """Write a network with all of its arithmetic in FP16 between inputs and outputs as they were; return the file."""
+    import onnx
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    with _quiet(onnx_file):
+        model = onnx.load(onnx_file)
+        if _opset(model) < OPSET_MIN:
+            model = onnx.version_converter.convert_version(model, OPSET)
+        onnx.save(convert_float_to_float16(model, keep_io_types=True), to)
+    return to
 
 
 def versions() -> dict[str, str]:

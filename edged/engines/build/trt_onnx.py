@@ -1,0 +1,27 @@
+"""The ONNX model in the types that a strongly typed TensorRT network is to have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edged.engines.build.quantize import check_installed, halve, prepare, quantise
+from edged.engines.build.regions import Recipe
+from edged.engines.build.trt_work import Work
+
+
+def with_integers(work: Work) -> Path:
+    """Write the model with ranges from the calibration frames, and return the file.
+
+    In the one form that TensorRT takes: int8 on both sides of weighted layers, with zero points of 0.
+    """
+    check_installed()
+    prepared = prepare(work.request.onnx, work.image, work.request.input, work.folder)
+    to = work.folder / "integers.onnx"
+    quantise(prepared, Recipe(), list(work.frames), to, symmetric=True)
+    return to
+
+
+def with_halves(work: Work) -> Path:
+    """Write the model in FP16 with inputs and outputs as they were, and return the file."""
+    check_installed()
+    return halve(work.request.onnx, work.folder / "halves.onnx")

@@ -1,0 +1,1 @@
+"""TensorRT: engines that were built beforehand, from the store, on a GPU or a DLA."""

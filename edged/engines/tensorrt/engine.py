@@ -1,0 +1,139 @@
+"""TensorRT at run time: named tensors and `execute_async_v3`, which all releases from 8.5 to 11 have alike."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from edged.device import gpu
+from edged.device.base import Device, DeviceError
+from edged.engines.base import EngineError, EngineRequest
+from edged.engines.ort import picture_input
+from edged.engines.store import Store
+from edged.engines.tensorrt.contexts import make_contexts
+from edged.engines.tensorrt.library import BACKEND, Library, numpy_type, open_library
+from edged.engines.tensorrt.place import Place, check_dla, key_of, place_of, profile_of
+from edged.engines.tensorrt.slot import TrtSlot
+from edged.errors import BackendUnavailable
+from edged.tensor import ModelSpec, TensorSpec
+
+
+class TrtEngine:
+    """One built engine on one GPU or DLA core.
+
+    `note` says how inferences are started: by CUDA graphs, or one by one and why.
+
+    Args:
+        request: what is wanted; the engine comes from its store.
+        plan: a file to load instead, for a comparison before it is in the store. It is trusted.
+    """
+
+    def __init__(self, request: EngineRequest, plan: Path | None = None) -> None:
+        self._place = place_of(request)
+        library = open_library()
+        library.load_plugins(request.plugins)
+        self._device: Device = gpu.open_device(self._place.gpu)
+        self.backend, self.device, self.precision = BACKEND, str(self._place), request.precision
+        self._slots: queue.SimpleQueue[TrtSlot] = queue.SimpleQueue()
+        self._all: list[TrtSlot] = []
+        self._engines: list[Any] = []
+        self._closed = False
+        try:
+            data = (_stored(request, self._place, self._device, library) if plan is None else plan).read_bytes()
+            with self._device.active():
+                self._load(data, request, library)
+        except DeviceError as exc:
+            self.close()
+            raise EngineError(f"tensorrt: {request.onnx.name} on {self.device}: {exc}") from exc
+        except BaseException:
+            self.close()
+            raise
+
+    def _load(self, data: bytes, request: EngineRequest, library: Library) -> None:
+        self._engines.append(_deserialize(data, self._place, library))
+        self.model = model_spec(self._engines[0], library)
+        batch, _, _ = picture_input(self.model, request.onnx)
+        self.fixed_batch = batch is not None or self._place.dla is not None
+        self.max_batch = batch if batch is not None else profile_of(request, self._place)[2]
+        sizes = [self.max_batch] if self.fixed_batch else range(1, self.max_batch + 1)
+        engines = self._for_contexts(data, library, apart=batch is None and not library.shares_profiles)
+        graphs = self._place.dla is None
+        for _ in range(self._place.contexts):
+            contexts, arena = make_contexts(engines, sizes, library, self._device)
+            slot = TrtSlot(
+                library, self._device, contexts, arena, self.model, self.max_batch, self.fixed_batch, request.input,
+                self._slots.put,
+            )  # fmt: skip
+            self._all.append(slot)
+            graphs = slot.warm_up(graphs)
+        for slot in self._all:
+            if not graphs:
+                slot.forget_graphs()
+            self._slots.put(slot)
+        self.workers = len(self._all)
+        self.note = self._how(graphs)
+
+    def _for_contexts(self, data: bytes, library: Library, *, apart: bool) -> Iterator[Any]:
+        """Yield the engine of one context after another: the same one, or where they must be `apart` a new copy."""
+        while True:
+            yield self._engines[-1]
+            if apart:
+                self._engines.append(_deserialize(data, self._place, library))
+
+    def _how(self, graphs: bool) -> str:
+        if graphs:
+            return "CUDA graphs"
+        return "plain enqueue: " + ("a DLA engine cannot be recorded" if self._place.dla is not None
+                                    else "the engine cannot be recorded as a CUDA graph")  # fmt: skip
+
+    def reserve(self, timeout_s: float) -> TrtSlot | None:
+        """Take a free slot; each has its own context and stream."""
+        try:
+            return self._slots.get(timeout=timeout_s)
+        except queue.Empty:
+            return None
+
+    def close(self) -> None:
+        """Free contexts, buffers and the engine, in this order."""
+        if self._closed:
+            return
+        self._closed = True
+        with suppress(DeviceError), self._device.active():  # a broken context takes everything with it
+            for slot in self._all:
+                slot.free()
+            self._all, self._engines = [], []
+        self._slots = queue.SimpleQueue()
+        self._device.close()
+
+
+def model_spec(engine: Any, library: Library) -> ModelSpec:
+    """Return the inputs and outputs of a TensorRT engine; a size that is open there is None."""
+    inputs: list[TensorSpec] = []
+    outputs: list[TensorSpec] = []
+    for number in range(engine.num_io_tensors):
+        name = engine.get_tensor_name(number)
+        shape = tuple(size if size >= 0 else None for size in engine.get_tensor_shape(name))
+        spec = TensorSpec(name, shape, numpy_type(engine.get_tensor_dtype(name)))
+        (inputs if engine.get_tensor_mode(name) == library.trt.TensorIOMode.INPUT else outputs).append(spec)
+    return ModelSpec(tuple(inputs), tuple(outputs))
+
+
+def _stored(request: EngineRequest, place: Place, device: Device, library: Library) -> Path:
+    if request.store is None:
+        raise BackendUnavailable("engine back end 'tensorrt' needs an engine store; set engines.store in edged.yaml")
+    return Store(request.store).find(key_of(request, place, device, library.release))[0]
+
+
+def _deserialize(data: bytes, place: Place, library: Library) -> Any:
+    runtime = library.trt.Runtime(library.logger)
+    if place.dla is not None:
+        check_dla(place, runtime.num_DLA_cores, library.release)
+        runtime.DLA_core = place.dla  # before the engine is read
+    engine = runtime.deserialize_cuda_engine(data)
+    if engine is None:
+        raise BackendUnavailable(f"TensorRT {library.release} does not take the engine: {library.why()}; "
+                                 "run: edged engine build")  # fmt: skip
+    return engine

@@ -1,0 +1,117 @@
+"""The TensorRT library of this machine: its module, its log, and custom layers."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+from collections import deque
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from edged.errors import BackendUnavailable
+
+log = logging.getLogger("edged.tensorrt")
+
+BACKEND = "tensorrt"
+DTYPES = {
+    "FLOAT": "float32", "HALF": "float16", "INT8": "int8", "INT32": "int32", "INT64": "int64", "BOOL": "bool",
+    "UINT8": "uint8",
+}  # fmt: skip
+SHARING = "PROFILE_SHARING_0806"
+ERRORS_KEPT = 3  # an internal error comes in two or three messages, of which the last says least
+CREATORS = ("getCreators", "getPluginCreators")  # what a library exports that is to be loaded by the registry
+
+
+@lru_cache(maxsize=1)
+def open_library() -> Library:
+    """Return the TensorRT of this process.
+
+    Raises:
+        BackendUnavailable: it is not installed, or a library it needs is not.
+    """
+    try:
+        import tensorrt
+    except (ImportError, OSError) as exc:  # its package loads libraries, and reports those as OSError
+        raise BackendUnavailable(f"engine back end 'tensorrt' needs NVIDIA's tensorrt package ({exc})") from exc
+    return Library(tensorrt)
+
+
+class Library:
+    """One release of TensorRT.
+
+    Attributes:
+        trt: its Python module. What a release does not have is not there: ask with `hasattr`.
+        release: its version, for people and for keys; never compared.
+        logger: takes its messages; TensorRT keeps the first one it is given.
+    """
+
+    def __init__(self, trt: Any) -> None:
+        self.trt = trt
+        self.release: str = trt.__version__
+        self._errors: deque[str] = deque(maxlen=ERRORS_KEPT)
+        self._plugins: set[Path] = set()
+        self.logger = self._make_logger()
+        trt.init_libnvinfer_plugins(self.logger, "")
+
+    @property
+    def shares_profiles(self) -> bool:
+        """Say whether several contexts of one engine may use the same optimisation profile: from 8.6 on."""
+        return hasattr(self.trt.PreviewFeature, SHARING) or hasattr(
+            self.trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED"
+        )
+
+    def _make_logger(self) -> Any:
+        take = self._take
+
+        class Logger(self.trt.ILogger):  # type: ignore[name-defined,misc]
+            def __init__(self) -> None:
+                super().__init__()
+
+            def log(self, severity: Any, msg: str) -> None:
+                take(severity.name, msg)
+
+        return Logger()
+
+    def _take(self, severity: str, text: str) -> None:
+        """Log one message, from any thread, and keep the errors: the calls that fail say nothing themselves."""
+        if severity in ("INTERNAL_ERROR", "ERROR"):
+            self._errors.append(text.strip())
+            log.error("%s", text)
+        elif severity == "WARNING":
+            log.warning("%s", text)
+        elif severity == "INFO":
+            log.debug("%s", text)
+
+    def why(self) -> str:
+        """Return what went wrong since the last time, the cause first, and forget it."""
+        texts = list(dict.fromkeys(self._errors))
+        self._errors.clear()
+        return "; ".join(texts) or "TensorRT gives no reason"
+
+    def load_plugins(self, paths: Iterable[Path]) -> None:
+        """Load libraries with custom layers, each once.
+
+        Their layers register themselves while they load, or are asked for by the registry where it can do that.
+
+        Raises:
+            BackendUnavailable: one cannot be loaded.
+        """
+        for path in paths:
+            if path in self._plugins:
+                continue
+            try:
+                library = ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
+            except OSError as exc:
+                raise BackendUnavailable(f"TensorRT plug-in library {path}: {exc}") from exc
+            registry = self.trt.get_plugin_registry()
+            exports = any(hasattr(library, name) for name in CREATORS)
+            if exports and hasattr(registry, "load_library") and registry.load_library(str(path)) is None:
+                raise BackendUnavailable(f"TensorRT plug-in library {path}: {self.why()}")
+            self._plugins.add(path)
+
+
+def numpy_type(kind: Any) -> str:
+    """Return numpy's name of a `DataType`, or TensorRT's own where numpy has none."""
+    return DTYPES.get(str(kind.name), str(kind.name).lower())

@@ -1,0 +1,137 @@
+"""TensorRT on this machine's GPU against ONNX Runtime on the CPU, with networks made by others."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from trt_parts import build_into
+
+from edged.engines.base import EngineRequest
+from edged.engines.build.compare import infer
+from edged.engines.ort import OrtEngine
+from edged.errors import BackendUnavailable
+from edged.frame import Capture, Color, Frame, Picture, PixelFormat
+from edged.tasks import PARSERS
+from edged.tasks.base import ParserSettings
+
+REAL = Path(os.environ.get("EDGED_REAL", "/nonexistent"))
+NEEDED = ("tensorrt", "pycuda", "cuda")
+ABSENT = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+
+pytestmark = [
+    pytest.mark.skipif(bool(ABSENT), reason=f"not installed: {', '.join(ABSENT)}"),
+    pytest.mark.timeout(1200),
+]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """Return the store of all tests here; `EDGED_GPU_STORE` names one that outlives them."""
+    kept = os.environ.get("EDGED_GPU_STORE")
+    return Path(kept) if kept else tmp_path_factory.mktemp("engines")
+
+
+def request_of(store, name, parser, precision):
+    onnx = REAL / name
+    if not onnx.is_file():
+        pytest.skip(f"EDGED_REAL has no {name}")
+    request = EngineRequest(onnx, PARSERS.load(parser).input, precision, "gpu", store=store)
+    build_into(request)
+    return request
+
+
+def street(number):
+    """Return a frame with edges and colours like those of pictures."""
+    random = np.random.default_rng(number)
+    rgb = np.kron(random.integers(0, 255, (18, 32, 3)), np.ones((20, 20, 1))).astype(np.uint8)
+    rgb[120:240, 200:330] = random.integers(0, 255, 3)
+    return Frame(
+        "c", number, Picture(640, 360, PixelFormat.RGB, Color(full=True), (rgb,)), Capture(0, 0, "media"), 0, 0
+    )
+
+
+def relative(one, two):
+    difference = np.asarray(one, np.float64) - np.asarray(two, np.float64)
+    return float(np.sqrt((difference**2).sum() / (np.asarray(two, np.float64) ** 2).sum()))
+
+
+@pytest.mark.parametrize(("precision", "most"), [("fp32", 1e-3), ("fp16", 3e-2)])
+@pytest.mark.parametrize(("name", "parser"), [("fastestdet.onnx", "fastestdet"), ("twinlitenet.onnx", "lane_mask")])
+def test_outputs_are_those_of_the_cpu(store, name, parser, precision, most):
+    from edged.engines.tensorrt.engine import TrtEngine
+
+    request = request_of(store, name, parser, precision)
+    cpu = replace(request, precision="fp32", device="cpu")
+    with closing(TrtEngine(request)) as engine, closing(OrtEngine(cpu)) as reference:
+        for number in range(8):
+            _, found = infer(engine, street(number))
+            _, wanted = infer(reference, street(number))
+            assert max(relative(found[key], wanted[key]) for key in wanted) < most
+
+
+def test_boxes_are_those_of_the_cpu(store):
+    from edged.engines.tensorrt.engine import TrtEngine
+
+    request = request_of(store, "fastestdet.onnx", "fastestdet", "fp32")
+    parser = PARSERS.load("fastestdet")
+    seen = 0
+    with closing(TrtEngine(request)) as engine, closing(OrtEngine(replace(request, device="cpu"))) as reference:
+        parse = parser(engine.model, ParserSettings(score_min=0.05)).parse
+        for number in range(16):
+            fit, found = infer(engine, street(number))
+            _, wanted = infer(reference, street(number))
+            pairs = list(zip(parse(found, 0, fit).boxes, parse(wanted, 0, fit).boxes, strict=True))
+            seen += len(pairs)
+            for one, two in pairs:
+                assert one.class_id == two.class_id
+                assert abs(one.score - two.score) < 0.02
+                corners = ("x1", "y1", "x2", "y2")
+                assert max(abs(getattr(one, corner) - getattr(two, corner)) for corner in corners) < 1
+    assert seen
+
+
+def test_inferences_are_recorded_as_graphs(store):
+    from edged.engines.tensorrt.engine import TrtEngine
+
+    with closing(TrtEngine(request_of(store, "fastestdet.onnx", "fastestdet", "fp32"))) as engine:
+        assert engine.note == "CUDA graphs"
+
+
+def test_loading_and_closing_leaves_no_memory_behind(store):
+    import pycuda.driver as cuda
+
+    from edged.device.gpu import open_device
+    from edged.engines.tensorrt.engine import TrtEngine
+
+    request = request_of(store, "fastestdet.onnx", "fastestdet", "fp32")
+    with closing(open_device(0)) as device:  # holds the primary context, so that only the engine comes and goes
+
+        def free():
+            with device.active():
+                return cuda.mem_get_info()[0]
+
+        for _ in range(3):
+            TrtEngine(request).close()
+        before = free()
+        for _ in range(20):
+            TrtEngine(request).close()
+        assert before - free() < 8 << 20
+
+
+def test_a_dla_that_is_not_there_is_named(store):
+    import tensorrt as trt
+
+    if trt.Builder(trt.Logger(trt.Logger.ERROR)).num_DLA_cores:
+        pytest.skip("this machine has a DLA")
+    onnx = REAL / "fastestdet.onnx"
+    if not onnx.is_file():
+        pytest.skip("EDGED_REAL has no fastestdet.onnx")
+    request = EngineRequest(onnx, PARSERS.load("fastestdet").input, "fp16", "dla0", store=store)
+    with pytest.raises(BackendUnavailable, match="^dla0: TensorRT .* finds no DLA"):
+        build_into(request)

@@ -1,0 +1,56 @@
+"""What the inspector says, in the forms of all releases."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from edged.engines.tensorrt.layers import read_layers
+
+
+def layer(name, kind, **output):
+    return {
+        "Name": name,
+        "LayerType": kind,
+        "Inputs": [],
+        "Outputs": [{"Name": f"{name}:0", "Dimensions": [1], **output}],
+    }
+
+
+def inspected(*rows):
+    return json.dumps({"Layers": list(rows), "Bindings": []})
+
+
+@pytest.mark.parametrize(
+    ("output", "precision"),
+    [
+        ({"Format/Datatype": "Row major linear FP32"}, "fp32"),
+        ({"Format/Datatype": "Row major Float format"}, "fp32"),
+        ({"Format/Datatype": "Channel major FP16 format where channel % 8 == 0"}, "fp16"),
+        ({"Format/Datatype": "Thirty-two wide channel vectorized row major Int8 format"}, "int8"),
+        ({"Format": "Row major linear", "DataType": "Half"}, "fp16"),
+        ({"Format": "Row major linear", "DataType": "Int8"}, "int8"),
+    ],
+)
+def test_the_precision_is_found_in_either_form(output, precision):
+    assert read_layers(inspected(layer("conv", "CaskConvolution", **output)), "gpu0").precision == {precision: 1}
+
+
+def test_layers_that_only_move_do_not_count_as_computed():
+    rows = (layer("conv", "CaskConvolution", DataType="Half"), layer("to fp32", "Reformat", DataType="Float"))
+    layers = read_layers(inspected(*rows), "gpu0")
+    assert (layers.on, layers.precision) == ({"gpu": 2}, {"fp16": 1})
+
+
+def test_what_is_beside_the_dla_is_named_and_reformats_are_not():
+    rows = (layer("{ForeignNode[a...b]}", "DLA"), layer("copy", "Reformat"), layer("resize", "Resize", DataType="Half"))
+    layers = read_layers(inspected(*rows), "dla1")
+    assert layers.on == {"dla1": 1, "gpu": 2}
+    assert layers.beside_dla == ("resize",)
+
+
+def test_names_alone_and_no_json_say_nothing_of_precision():
+    assert read_layers(json.dumps({"Layers": ["a", "b"]}), "gpu0").on == {"gpu": 2}
+    for text in ("", "no json", "[]", '"text"'):
+        assert read_layers(text, "gpu0").on == {}
