@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from edged.config import Config
     from edged.simulation.vehicle import Vehicle
 
-LOSSES = ("rate", "superseded", "late", "stopped", "unsynced")
+LEAST, MOST = 0.001, 1e6
 
 
 def add(commands: Any) -> None:
@@ -24,22 +23,49 @@ def add(commands: Any) -> None:
     command.add_argument("--simulate", action="store_true", required=True, help="run the scheduler in simulated time")
     command.add_argument("--json", action="store_true", help="one JSON document")
     command.add_argument("--seconds", type=_positive, default=30.0, help="simulated seconds (default: %(default)g)")
-    command.add_argument("--load", type=Path, metavar="FILE", help="costs of a recorded `edged status --json`")
+    command.add_argument(
+        "--load", type=Path, metavar="FILE", help="costs of a recorded `edged status --json` (default: measured here)"
+    )
     command.add_argument("--activate", nargs="+", default=[], metavar="TASK", help="tasks to take as active")
     command.add_argument("--deactivate", nargs="+", default=[], metavar="TASK", help="tasks to take as inactive")
     command.add_argument(
-        "--camera-hz", type=_positive, default=30.0, help="rate of cameras that say none (%(default)g)"
+        "--camera-hz", type=_positive, default=30.0, help="rate of cameras where none is known (default: %(default)g)"
     )
-    command.add_argument("--decode-ms", type=_positive, default=2.0, help="decoding, where not recorded (%(default)g)")
-    command.add_argument("--seed", type=int, default=1, help="of the cameras' phases and jitter")
+    command.add_argument(
+        "--decode-ms",
+        type=_amount,
+        default=2.0,
+        help="CPU time to decode a frame where none is recorded (default: %(default)g)",
+    )
+    command.add_argument(
+        "--own-ms",
+        type=_amount,
+        default=0.3,
+        help="CPU time of the daemon's own work on a frame (default: %(default)g)",
+    )
+    command.add_argument(
+        "--publish-ms", type=_amount, default=0.6, help="CPU time to publish a result (default: %(default)g)"
+    )
+    command.add_argument("--seed", type=int, default=1, help="of the cameras' phases and jitter (default: %(default)d)")
     command.set_defaults(run=plan)
 
 
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 1e6:
-        raise argparse.ArgumentTypeError(f"must be a number above 0, got {text}")
+def _number(text: str, least: float) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not least <= value <= MOST:
+        raise argparse.ArgumentTypeError(f"must be a number from {least:g} to {MOST:g}, got {text!r}")
     return value
+
+
+def _amount(text: str) -> float:
+    return _number(text, 0.0)
+
+
+def _positive(text: str) -> float:
+    return _number(text, LEAST)
 
 
 def plan(args: argparse.Namespace) -> int:
@@ -48,8 +74,7 @@ def plan(args: argparse.Namespace) -> int:
     from edged.simulation.report import report
     from edged.simulation.simulation import Simulation
 
-    config = load_config(args.config)
-    vehicle = _vehicle(args, config)
+    vehicle = _vehicle(args, load_config(args.config))
     found = report(vehicle, Simulation(vehicle, seed=args.seed).run(args.seconds))
     if args.json:
         print_json(found)
@@ -59,49 +84,32 @@ def plan(args: argparse.Namespace) -> int:
 
 
 def _vehicle(args: argparse.Namespace, config: Config) -> Vehicle:
-    from edged.simulation.vehicle import Assumed, recorded_vehicle, wishes
+    from edged.simulation.recording import Assumed, read_recording, recorded_vehicle, wishes
 
-    for name in (*args.activate, *args.deactivate):
-        if name not in config.tasks:
-            raise UsageError(f"no task {name!r}; there are {', '.join(config.tasks)}")
-    orders = dict.fromkeys(args.activate, True) | dict.fromkeys(args.deactivate, False)
-    assumed = Assumed(args.camera_hz, args.decode_ms)
-    return recorded_vehicle(config, wishes(config, orders), _recorded(args, config), assumed)
-
-
-def _recorded(args: argparse.Namespace, config: Config) -> Mapping[str, Any]:
-    if args.load is None:
+    if both := set(args.activate) & set(args.deactivate):
+        raise UsageError(f"task {min(both)} is both in --activate and in --deactivate")
+    tasks = wishes(config, dict.fromkeys(args.activate, True) | dict.fromkeys(args.deactivate, False))
+    if args.load is not None:
+        recording = read_recording(args.load)
+    else:
         from edged.assembly import assemble
-        from edged.simulation.measure import measured_status
+        from edged.simulation.measure import measured
 
-        return measured_status(config, assemble(config))
-    try:
-        status = json.loads(args.load.read_text("utf-8"))
-    except (OSError, ValueError) as exc:
-        raise UsageError(f"{args.load}: cannot be read as a recorded status: {exc}") from exc
-    if not isinstance(status, dict):
-        raise UsageError(f"{args.load}: a recorded status is a map, got {type(status).__name__}")
-    return status
+        recording = measured(config, assemble(config), {demand.task for demand in tasks if demand.active})
+    assumed = Assumed(args.camera_hz, args.decode_ms, args.own_ms, args.publish_ms)
+    return recorded_vehicle(config, tasks, recording, assumed)
 
 
 def _show(found: Mapping[str, Any]) -> None:
-    print(f"{found['seconds']:g} s simulated\n")
-    heads = (
-        "TASK",
-        "STATE",
-        "HZ",
-        "WANTED",
-        "IN_TIME",
-        "AGE_P50",
-        "AGE_P99",
-        *(loss.upper() for loss in LOSSES),
-        "WHY",
-    )
+    from edged.simulation.report import LOSSES
+
+    print(f"{found['seconds']:g} s simulated; ages in ms, losses in frames, devices in seconds of work a second\n")
     rows = [
         (
             task["task"],
             task["state"],
             f"{task['rate_hz']:.2f}",
+            f"{task['granted_hz']:g}",
             f"{task['wanted_hz']:g}",
             _percent(task["in_time"]),
             *(_ms(task[age]) for age in ("age_p50_ms", "age_p99_ms")),
@@ -110,19 +118,18 @@ def _show(found: Mapping[str, Any]) -> None:
         )
         for task in found["tasks"]
     ]
-    print_table(heads, rows)
+    heads = ("TASK", "STATE", "HZ", "GRANTED", "WANTED", "IN_TIME", "AGE_P50", "AGE_P99")
+    print_table((*heads, *(loss.upper() for loss in LOSSES), "WHY"), rows)
     print()
     print_table(
-        ("CAMERA", "MODE", "HZ", "WHY"),
-        [(one["id"], one["mode"], f"{one['rate_hz']:g}", one["reason"]) for one in found["cameras"]],
+        ("CAMERA", "MODE", "HZ", "OVERRUN", "WHY"),
+        [(one["id"], one["mode"], f"{one['rate_hz']:g}", one["overrun"], one["reason"]) for one in found["cameras"]],
     )
     print()
+    columns = ("capacity", "planned", "wanted", "busy", "parallel")
     print_table(
-        ("DEVICE", "CAPACITY", "PLANNED", "BUSY"),
-        [
-            (one["device"], f"{one['capacity']:.2f}", f"{one['planned']:.2f}", f"{one['busy']:.2f}")
-            for one in found["devices"]
-        ],
+        ("DEVICE", *(column.upper() for column in columns)),
+        [(one["device"], *(f"{one[column]:.2f}" for column in columns)) for one in found["devices"]],
     )
 
 

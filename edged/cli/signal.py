@@ -6,15 +6,22 @@ import argparse
 import re
 import shlex
 import sys
-from collections.abc import Iterable
-from typing import Any
+import time
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from edged.cli.ask import add_endpoint, ask
 from edged.cli.output import print_json, print_table
-from edged.errors import UsageError
+from edged.errors import NoAnswer, UsageError
+
+if TYPE_CHECKING:
+    from edged.client import Control
 
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?\Z")
 _FLAGS = {"true": True, "false": False}
+
+END = "end of stream"  # the name of no signal, for it has spaces: the daemon refuses it after all that came before
+SETTLE_S = 5.0
 
 
 def add(commands: Any) -> None:
@@ -65,26 +72,75 @@ def _value(said: str) -> float | bool | str:
 def run_stream(args: argparse.Namespace) -> int:
     """Send each line over one connection. A line that is refused is told on stderr, and the next one is read.
 
-    Nothing is printed, unless with `--json`: then one document for each line. Returns 2 if any line was refused.
+    No line waits for an answer, so that a refusal by the daemon comes while later lines are read: it names none. With
+    `--json` each line is answered with one document before the next one is read. Returns 2 if any line was refused.
     """
-    from edged.client import CommandRefused, Control
+    from edged.client import Control
 
-    told, code = "", 0
+    stream = _Stream()
     with Control(args.connect) as control:
         for number, line in enumerate(sys.stdin, 1):
             if not line.strip():
                 continue
             try:
-                answer = control.request("signal.set", signals=parsed(_words(line)))
-            except (CommandRefused, UsageError) as exc:
-                code = 2
-                if str(exc) != told:  # a hundred lines a second may all be wrong in the same way
-                    told = str(exc)
-                    print(f"edged: line {number}: {told}", file=sys.stderr)
+                signals = parsed(_words(line))
+            except UsageError as exc:
+                stream.tell(f"line {number}", exc)
                 continue
             if args.json:
-                print_json(answer)
-    return code
+                stream.ask(control, number, signals)
+            else:
+                stream.send(control, signals)
+        if not args.json:
+            stream.settle(control)
+    return stream.code
+
+
+class _Stream:
+    """What was refused of a stream, here or by the daemon. All lines may be wrong in the same way: that is told once.
+
+    `code` is the exit code so far.
+    """
+
+    def __init__(self) -> None:
+        self.code = 0
+        self._told: dict[type[Exception], str] = {}
+
+    def ask(self, control: Control, number: int, signals: Mapping[str, Any]) -> None:
+        """Send one line, wait for its answer, and print it."""
+        from edged.client import CommandRefused
+
+        try:
+            print_json(control.request("signal.set", signals=signals))
+        except CommandRefused as exc:
+            self.tell(f"line {number}", exc)
+
+    def send(self, control: Control, signals: Mapping[str, Any]) -> str:
+        """Send one line, and tell of an earlier one that was refused; return the refusal, "" without one."""
+        from edged.client import CommandRefused
+
+        try:
+            control.send("signal.set", signals=signals)
+        except CommandRefused as exc:
+            if END not in str(exc):
+                self.tell("an earlier line was refused", exc)
+            return str(exc)
+        return ""
+
+    def settle(self, control: Control) -> None:
+        """Wait until the daemon has looked at every line: what follows them is refused in its turn."""
+        until_s = time.monotonic() + SETTLE_S
+        while END not in self.send(control, {END: True}):
+            if time.monotonic() > until_s:
+                raise NoAnswer(f"signal.set: no answer from {control.endpoint} in {SETTLE_S:g} s")
+            time.sleep(0.01)
+
+    def tell(self, where: str, exc: Exception) -> None:
+        """Say what is wrong with a line."""
+        self.code = 2
+        if str(exc) != self._told.get(type(exc)):
+            self._told[type(exc)] = str(exc)
+            print(f"edged: {where}: {exc}", file=sys.stderr)
 
 
 def _words(line: str) -> list[str]:

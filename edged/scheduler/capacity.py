@@ -9,6 +9,7 @@ FLOOR = 0.05  # of the nominal capacity: never less, or nothing would ever be me
 LOSS_MIN = 0.02  # of the planned frames; fewer are accidents
 WINDOW_S = 0.4
 LASTING_S = 0.25  # from the first loss to the last one in the window: not one blip
+MEAN_TICKS = 4  # over which delivered work is averaged
 SATURATED = 0.85  # of the workers' time
 SAFE = 0.04  # of the nominal capacity, above what is safe: rounding must not take from it
 FALL = 0.95  # the least fall
@@ -52,6 +53,7 @@ class Capacity:
         self.nominal = nominal
         self.level = nominal
         self._window: deque[tuple[float, Sample]] = deque()
+        self._done: deque[float] = deque(maxlen=MEAN_TICKS)
         self._steps = 0  # up, since the last fall
         self._failures = 0
         self._unused = False
@@ -62,6 +64,7 @@ class Capacity:
         """Take in what happened since the last tick and return the capacity. `limit` (0..1) is what heat leaves."""
         top = max(FLOOR, limit) * self.nominal
         self.level = min(self.level, top)
+        self._done.append(sample.done)
         if now_s >= self._settled_s:
             self._window.append((now_s, sample))
         while self._window and now_s - self._window[0][0] > WINDOW_S:
@@ -93,7 +96,10 @@ class Capacity:
         lost, served = sum(one.lost for one in losing), sum(one.served for one in losing)
         planned = sum(one.planned for one in losing) / len(losing)
         done = sum(one.done for one in losing) / len(losing)
-        delivered = done if done < planned else planned * served / (served + lost)
+        if done < planned:
+            delivered = max(done, FALL * sum(self._done) / len(self._done))  # a few ticks' work comes in lumps
+        else:
+            delivered = planned * served / (served + lost)
         safe = min(one.safe for one in losing)
         least = min(self.level, max(FLOOR * self.nominal, safe + SAFE * self.nominal if safe else 0.0))
         self.level = max(least, min(delivered, FALL * self.level))

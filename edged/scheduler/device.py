@@ -185,7 +185,10 @@ class Device:
             batch = min(self._limits[engine].max_batch, len(lanes))
             took_ns = cost.ns(batch)
             for lane in lanes:
-                if lane.place in self.waiting or lane.feed.lossless:
+                feed = lane.feed
+                if feed.last_ns + feed.interval_ns + feed.lag_ns > end_ns:
+                    continue  # its next frame comes later than that: most lanes, most of the time
+                if lane.place in self.waiting or feed.lossless:
                     continue
                 for claim in lane.claims:
                     if claim.route.priority > priority:

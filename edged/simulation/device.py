@@ -2,54 +2,52 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
-DONE_S = 1e-12  # what is left of a piece of work after rounding
-
-
-@dataclass
-class _Work:
-    left_s: float
-    done: Callable[[], None]
+DONE_S = 1e-10  # what is left of a piece of work after rounding; a tenth of the clock's nanosecond
 
 
-@dataclass
 class SharedDevice:
     """Processor sharing: `parallel` pieces of work run at full speed side by side, more of them share alike.
 
-    That is how a fair operating system runs threads on cores, and how a GPU runs streams.
+    That is how a fair operating system runs threads on cores, and how a GPU runs streams. As all that runs here is
+    equally fast, each piece is over when the work that every one of them was given since then has grown by its
+    seconds: one running sum and a heap, however many there are. (Kleinrock, Queueing Systems II, 4.4)
+
+    Attributes:
+        parallel: above 0; may be changed while work runs.
+        busy_s: work done so far, in seconds.
     """
 
-    parallel: float
-    busy_s: float = 0.0
-    """Work done so far, in seconds."""
-    _work: list[_Work] = field(default_factory=list)
+    def __init__(self, parallel: float) -> None:
+        self.parallel = parallel
+        self.busy_s = 0.0
+        self._each_s = 0.0  # what a piece that runs since the start was given
+        self._order = itertools.count()
+        self._work: list[tuple[float, int, Callable[[], None]]] = []
 
     def start(self, seconds: float, done: Callable[[], None]) -> None:
         """Begin a piece of work that takes `seconds` alone; `done` is called when it is over."""
-        self._work.append(_Work(seconds, done))
+        heapq.heappush(self._work, (self._each_s + seconds, next(self._order), done))
 
     def next_done_s(self) -> float | None:
         """Return the seconds until the first piece is over if nothing else begins; None when nothing runs."""
         if not self._work:
             return None
-        return max(0.0, min(work.left_s for work in self._work)) / self._speed()
+        return max(0.0, self._work[0][0] - self._each_s) / self._speed()
 
     def advance(self, seconds: float) -> list[Callable[[], None]]:
-        """Let `seconds` pass. Return the `done` of every piece that is over, in the order they began."""
-        if not self._work:
-            return []
-        each_s = seconds * self._speed()
-        over: list[_Work] = []
-        for work in self._work:
-            work.left_s -= each_s
-            if work.left_s <= DONE_S:
-                over.append(work)
-        self.busy_s += each_s * len(self._work)
-        if over:
-            self._work = [work for work in self._work if work.left_s > DONE_S]
-        return [work.done for work in over]
+        """Let `seconds` pass, within which no piece but the first is over. Return the `done` of each that is."""
+        over: list[Callable[[], None]] = []
+        if self._work:
+            more_s = seconds * self._speed()
+            self._each_s += more_s
+            self.busy_s += more_s * len(self._work)
+        while self._work and self._work[0][0] <= self._each_s + DONE_S:
+            over.append(heapq.heappop(self._work)[2])
+        return over
 
     def _speed(self) -> float:
         return min(1.0, self.parallel / len(self._work))
