@@ -57,10 +57,10 @@ def with_keeper(folder):
 def settled(state, active):
     """Return what differs between the plan and what is asked for, and between reality and the plan."""
     wrong = []
-    needed = {camera for task in state["tasks"] if task["task"] in active for camera in task["cameras"]}
+    needed = {camera for task in state["tasks"] if task["active"] for camera in task["cameras"]}
     for task in state["tasks"]:
         if task["active"] != (task["task"] in active):
-            wrong.append(f"task {task['task']} is {task['state']}")
+            wrong.append(f"task {task['task']} is {task['state']}: {task['reason']}")
     for camera in state["cameras"]:
         if (camera["mode"] == "hot") != (camera["id"] in needed):
             wrong.append(f"camera {camera['id']} is {camera['mode']}")
