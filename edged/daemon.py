@@ -25,7 +25,7 @@ from edged.plan import CameraState, Plan, TaskState
 from edged.planning import Stock, changes, demands, routes
 from edged.publish.publisher import Publisher
 from edged.publish.wire import STATUS_TOPIC, status_message, task_message, task_topic
-from edged.reload import Difference, Loaded, Refused, Reloader, difference
+from edged.reload import Difference, Loaded, Readings, Refused, Reloader, difference
 from edged.results import Result
 from edged.rundir import RuntimeLock, control_endpoint, publish_endpoint, runtime_directory
 from edged.scheduler.activation import Activation
@@ -92,7 +92,9 @@ class Daemon:
         self._costs: dict[str, Cost] = {}
         self._states: dict[str, dict[str, Any]] = {}
         self._ready = False
-        self._reloading: list[Request] = []
+        self._readings: Readings[Request] = Readings(self._read_again)
+        self._started_with = config.edged
+        self._looking = False
         with ExitStack() as undo:
             lock = RuntimeLock(runtime_directory())
             undo.callback(lock.close)
@@ -103,7 +105,7 @@ class Daemon:
             self._heat = Heat()
             self._limits = self._heat.read()
             kinds, timeout_s = kinds_with(config.edged.signals), config.edged.scheduler.signal_timeout_s
-            self._signals = SignalBook(kinds, timeout_s, lambda: self._inbox.put(Look()))
+            self._signals = SignalBook(kinds, timeout_s, self._look)
             self._activation = Activation(config.tasks, self._signals)
             self._followed = self._activation.followed()
             self._stock = Stock(config)
@@ -192,9 +194,10 @@ class Daemon:
             self._activation.listened_to(event.tasks)
             self._replan()
         elif isinstance(event, Look):
+            self._looking = False  # before the plan is made: what changes from here on asks for the next one
             self._replan()
         elif isinstance(event, Reload):
-            self._begin_reload()
+            self._readings.ask(None)
         elif isinstance(event, Loaded):
             self._take_over(event)
         elif isinstance(event, Refused):
@@ -253,7 +256,7 @@ class Daemon:
 
     def _answer(self, request: Request) -> None:
         if request.command == "reload":
-            self._begin_reload(request)
+            self._readings.ask(request)
             return
         try:
             self._control.reply(request, self._commands[request.command](request.args))
@@ -320,6 +323,12 @@ class Daemon:
         self._inbox.put(request)
         return True
 
+    def _look(self) -> None:
+        """Ask for a new plan, from the control socket's thread; once, however many signals change before it is made."""
+        if not self._looking:
+            self._looking = True
+            self._inbox.put(Look())
+
     def _emit(self, result: Result, wait: bool) -> None:
         """Take a result from an engine worker's thread."""
         if result.task in self._followed:
@@ -328,27 +337,21 @@ class Daemon:
 
     # ---- reload ------------------------------------------------------------------------------------------------------
 
-    def _begin_reload(self, request: Request | None = None) -> None:
-        """Read the configuration in a thread of its own; several who ask meanwhile get one answer."""
-        if request is not None:
-            self._reloading.append(request)
-        if Reloader.name not in self._supervisor.names():
-            log.info("reading the configuration again")
-            worker = Reloader(self._config.directory, self._assembled, self._inbox.put)
-            self._supervisor.start(worker, ONCE)
+    def _read_again(self) -> None:
+        log.info("reading the configuration again")
+        self._supervisor.start(Reloader(self._config.directory, self._assembled, self._inbox.put), ONCE)
 
     def _refuse_reload(self, error: Exception) -> None:
         self._supervisor.stop([Reloader.name])
         log.error("the configuration was not taken over, nothing has changed:\n%s", error)
         code = "refused" if isinstance(error, ConfigError) else "failed"
-        for request in self._reloading:
+        for request in self._readings.ended():
             self._control.refuse(request, code, str(error))
-        self._reloading.clear()
 
     def _take_over(self, loaded: Loaded) -> None:
         """Apply a changed configuration: what is equal in both goes on as it runs."""
         self._supervisor.stop([Reloader.name])
-        found = difference(self._config, loaded.config, self._secrets, loaded.secrets)
+        found = difference(self._config, loaded.config, self._secrets, loaded.secrets, self._started_with)
         self._report(loaded.assembled, loaded.config)
         self._let_go(found)
         self._engines.take_over(loaded.assembled)
@@ -360,8 +363,11 @@ class Daemon:
         self._stock = Stock(loaded.config)
         set_level(edged.log.level)
         self._start_cameras(found.cameras)
-        self._states = {name: state for name, state in self._states.items() if name in self._config.tasks}
+        for name in self._states.keys() - self._config.tasks.keys():
+            self._publisher.forget_state(task_topic(name), self._gone(name))
+            del self._states[name]
         self._replan()
+        self._dispatcher.set_routes(routes(self._config, self._assembled, self._plan))  # also where the plan is equal
         self._tell_reloaded(found)
 
     def _let_go(self, found: Difference) -> None:
@@ -374,14 +380,17 @@ class Daemon:
         for camera in touched:
             self._budget.forget(camera)
 
+    def _gone(self, name: str) -> dict[str, Any]:
+        why = "removed from the configuration"
+        return task_message(name, self.boot, TaskState.INACTIVE, {}, why, 0.0, 0.0, {})
+
     def _tell_reloaded(self, found: Difference) -> None:
         answer = {"changed": list(found.words), "kept": found.kept, "restart": list(found.restart)}
         log.info("configuration taken over: %s; %d kept", ", ".join(found.words) or "no change", found.kept)
         if found.restart:
             log.warning("these need a restart and are as before: %s", ", ".join(found.restart))
-        for request in self._reloading:
+        for request in self._readings.ended():
             self._control.reply(request, answer)
-        self._reloading.clear()
 
     # ---- start and stop --------------------------------------------------------------------------------------------
 

@@ -6,13 +6,16 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
 from edged.assembly import Assembled, assemble, curve_faults
-from edged.config import Config, Secrets, config_error, load_config
+from edged.config import Config, EdgedConfig, Secrets, config_error, load_config
+from edged.config.faults import NOTHING_STARTED
 from edged.errors import EdgedError
+
+T = TypeVar("T")
 
 RESTART = ("publish", "control", "metrics", "limits", "scheduler.warm_max_s", "scheduler.warm_max_mb")
 """Keys of `edged.yaml` that sockets and camera workers are made with: only a new process can follow them."""
@@ -69,11 +72,42 @@ class Reloader:
         try:
             outcome: Loaded | Refused = load(self._directory, self._running)
         except EdgedError as exc:
-            outcome = Refused(exc)
+            outcome = Refused(type(exc)(str(exc).replace(NOTHING_STARTED, "nothing was changed")))
         self._done(outcome)
 
     def wake(self) -> None:
         """Nothing waits here."""
+
+
+class Readings(Generic[T]):
+    """Who asked for a reload, and which reading answers whom. One thread's use.
+
+    Who asks while a reading is under way waits for the next one: the files may have changed since it began.
+
+    Args:
+        start: begins a reading.
+    """
+
+    def __init__(self, start: Callable[[], None]) -> None:
+        self._start = start
+        self._now: list[T] | None = None
+        self._next: list[T] | None = None
+
+    def ask(self, who: T | None) -> None:
+        """Have the configuration read; None for a signal, which nobody waits for."""
+        asking = [] if who is None else [who]
+        if self._now is None:
+            self._now = asking
+            self._start()
+        else:
+            self._next = [*(self._next or []), *asking]
+
+    def ended(self) -> list[T]:
+        """Return those whom the reading answers that is over, and begin the next one if somebody waits for it."""
+        answered, self._now, self._next = self._now or [], self._next, None
+        if self._now is not None:
+            self._start()
+        return answered
 
 
 def load(directory: Path, running: Assembled) -> Loaded:
@@ -85,8 +119,13 @@ def load(directory: Path, running: Assembled) -> Loaded:
     return Loaded(config, secrets, assemble(config, running))
 
 
-def difference(old: Config, new: Config, old_secrets: Secrets, new_secrets: Secrets) -> Difference:
-    """Compare two configurations. A camera whose credentials changed is a changed camera."""
+def difference(
+    old: Config, new: Config, old_secrets: Secrets, new_secrets: Secrets, started_with: EdgedConfig | None = None
+) -> Difference:
+    """Compare two configurations. A camera whose credentials changed is a changed camera.
+
+    Needs a restart: what differs from what the process was `started_with`, the old configuration by default.
+    """
     gone = frozenset(old.cameras) - frozenset(new.cameras)
     changed = frozenset(
         name
@@ -102,7 +141,8 @@ def difference(old: Config, new: Config, old_secrets: Secrets, new_secrets: Secr
         *(f"edged.yaml {key}" for key in keys),
     ]
     kept = len(set(new.cameras) - changed) + len(set(new.tasks) - tasks)
-    return Difference(changed, gone, tuple(words), tuple(key for key in keys if _needs_restart(key)), kept)
+    stale = _changed_keys(_values(started_with or old.edged), _values(new.edged))
+    return Difference(changed, gone, tuple(words), tuple(key for key in stale if _needs_restart(key)), kept)
 
 
 def _needs_restart(key: str) -> bool:

@@ -50,6 +50,7 @@ class PyAvSource:
         try:
             self._stream = self._first_video()
             self._packets = self._demux()
+            self._tick_s = float(self._stream.time_base or 0)
             context = self._stream.codec_context
             self.raw = context.name == "rawvideo"
             self._intra_only = bool(context.codec.intra_only)
@@ -136,7 +137,7 @@ class PyAvSource:
             self._last_due_s += 1.0 / float(stream.average_rate or 25)
         else:
             self._origin = at if self._origin is None else self._origin
-            self._last_due_s = self._offset_s + float((at - self._origin) * stream.time_base)
+            self._last_due_s = self._offset_s + (at - self._origin) * self._tick_s
         return self._last_due_s
 
     def _stamp(self, packet: Any) -> Capture | None:

@@ -10,6 +10,7 @@ from edged.errors import ConfigError
 
 FAULTS_SHOWN_MAX = 1000
 
+NOTHING_STARTED = "nothing was started"
 Place = tuple[str | int, ...]
 """Keys and list positions from the top of a file down to one value."""
 
@@ -34,4 +35,4 @@ def config_error(faults: Iterable[Fault | str]) -> ConfigError:
     lines: Sequence[str] = [str(fault) for fault in faults]
     more = len(lines) - FAULTS_SHOWN_MAX
     shown = [*lines[:FAULTS_SHOWN_MAX], f"and {more} more"] if more > 0 else lines
-    return ConfigError("\n".join([*shown, f"{len(lines)} fault(s); nothing was started"]))
+    return ConfigError("\n".join([*shown, f"{len(lines)} fault(s); {NOTHING_STARTED}"]))

@@ -78,7 +78,7 @@ class Publisher:
         self._room = threading.Condition(self._lock)
         self._lanes: dict[tuple[str, str], _Lane] = {}
         self._ready: deque[_Lane] = deque()
-        self._outgoing: deque[tuple[bytes, bytes, bool]] = deque()
+        self._outgoing: deque[tuple[bytes, bytes, bool | None]] = deque()
         self._states: dict[bytes, bytes] = {}
         self._subscriptions: Counter[bytes] = Counter()
         self._closed = False
@@ -111,6 +111,11 @@ class Publisher:
     def post_state(self, topic: str, message: Mapping[str, Any], keep: bool = True) -> None:
         """Send a state now; with `keep` again each second, and at once when somebody subscribes to it."""
         self._outgoing.append((topic.encode(), pack(message), keep))
+        self.wake()
+
+    def forget_state(self, topic: str, last: Mapping[str, Any]) -> None:
+        """Send a kept state's last message, and from then on none."""
+        self._outgoing.append((topic.encode(), pack(last), None))
         self.wake()
 
     def sent(self) -> dict[tuple[str, str], Sent]:
@@ -170,6 +175,8 @@ class Publisher:
             topic, body, keep = self._outgoing.popleft()
             if keep:
                 self._states[topic] = body
+            elif keep is None:
+                self._states.pop(topic, None)
             self._send(topic, body)
 
     def _send(self, topic: bytes, body: bytes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import threading
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from edged.errors import BackendUnavailable
 from edged.frame import Capture, Color, Frame, Picture, PixelFormat
 from edged.tasks import PARSERS
 from edged.tasks.base import ParserSettings
+from edged.tensor import InputFormat
 
 REAL = Path(os.environ.get("EDGED_REAL", "/nonexistent"))
 NEEDED = ("tensorrt", "pycuda", "cuda")
@@ -61,6 +63,41 @@ def relative(one, two):
     return float(np.sqrt((difference**2).sum() / (np.asarray(two, np.float64) ** 2).sum()))
 
 
+def write_convolutions(path):
+    """Write a small network that leaves the batch open, of layers for which every release has kernels."""
+    import onnx
+    from onnx import TensorProto as Type
+    from onnx import helper as make
+
+    random = np.random.default_rng(1)
+    weights = {"first": random.normal(size=(16, 3, 3, 3)), "second": random.normal(size=(4, 16, 3, 3))}
+    graph = make.make_graph(
+        [
+            make.make_node("Conv", ["images", "first"], ["broad"], strides=[2, 2], pads=[1, 1, 1, 1]),
+            make.make_node("Relu", ["broad"], ["positive"]),
+            make.make_node("Conv", ["positive", "second"], ["output"], strides=[2, 2], pads=[1, 1, 1, 1]),
+        ],
+        "convolutions",
+        [make.make_tensor_value_info("images", Type.FLOAT, ["batch", 3, 48, 64])],
+        [make.make_tensor_value_info("output", Type.FLOAT, ["batch", 4, 12, 16])],
+        [onnx.numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()],
+    )
+    onnx.save(make.make_model(graph, opset_imports=[make.make_opsetid("", 13)], ir_version=8), path)
+    return path
+
+
+def infer_all(engine, frames):
+    """Return a copy of the first output of one inference of several frames."""
+    slot = engine.reserve(5)
+    try:
+        for index, frame in enumerate(frames):
+            slot.fill(index, frame)
+        slot.submit(len(frames))
+        return np.array(next(iter(slot.complete().values())))
+    finally:
+        slot.release()
+
+
 @pytest.mark.parametrize(("precision", "most"), [("fp32", 1e-3), ("fp16", 3e-2)])
 @pytest.mark.parametrize(("name", "parser"), [("fastestdet.onnx", "fastestdet"), ("twinlitenet.onnx", "lane_mask")])
 def test_outputs_are_those_of_the_cpu(store, name, parser, precision, most):
@@ -94,6 +131,47 @@ def test_boxes_are_those_of_the_cpu(store):
                 corners = ("x1", "y1", "x2", "y2")
                 assert max(abs(getattr(one, corner) - getattr(two, corner)) for corner in corners) < 1
     assert seen
+
+
+def test_every_batch_size_in_every_slot_has_the_answers_of_the_cpu(store, tmp_path):
+    from edged.engines.tensorrt.engine import TrtEngine
+
+    onnx = write_convolutions(tmp_path / "convolutions.onnx")
+    request = EngineRequest(onnx, InputFormat(), "fp32", "gpu", batch=4, store=store)
+    build_into(request)
+    frames = [street(number) for number in range(16)]
+    with closing(TrtEngine(request)) as engine, closing(OrtEngine(replace(request, device="cpu"))) as reference:
+        wanted = [infer_all(reference, [frame])[0] for frame in frames]
+        for turn in range(4 * engine.workers):
+            for count in range(1, 5):
+                chosen = [(turn + count * index) % 16 for index in range(count)]
+                found = infer_all(engine, [frames[number] for number in chosen])
+                assert len(found) == count
+                for answer, number in zip(found, chosen, strict=True):
+                    assert relative(answer, wanted[number]) < 1e-3
+
+
+def test_threads_do_not_mix_their_pictures_up(store):
+    from edged.engines.tensorrt.engine import TrtEngine
+
+    frames = [street(number) for number in range(12)]
+    wrong = []
+    with closing(TrtEngine(request_of(store, "fastestdet.onnx", "fastestdet", "fp32"))) as engine:
+        wanted = [infer_all(engine, [frame])[0] for frame in frames]
+
+        def work(first):
+            for turn in range(300):
+                number = (first + 5 * turn) % len(frames)
+                difference = relative(infer_all(engine, [frames[number]])[0], wanted[number])
+                if not difference < 1e-6:
+                    wrong.append((number, difference))
+
+        threads = [threading.Thread(target=work, args=(first,)) for first in range(engine.workers + 2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert wrong == []
 
 
 def test_inferences_are_recorded_as_graphs(store):

@@ -9,7 +9,7 @@ import pytest
 from edged.assembly import NOTHING, assemble
 from edged.config import Secrets, load_config
 from edged.errors import ConfigError
-from edged.reload import difference, load
+from edged.reload import Readings, difference, load
 
 NO_SECRETS = Secrets({})
 
@@ -85,3 +85,23 @@ def test_a_faulty_configuration_names_every_fault_and_loads_nothing(changed):
     change("tasks/lane.yaml", {"cameras": ["nowhere"], "rate_hz": 0})
     with pytest.raises(ConfigError, match=r"(?s)rate_hz.*nowhere.*3 fault"):
         load(directory, NOTHING)
+
+
+def test_who_asks_while_a_reading_is_under_way_waits_for_the_next_one():
+    begun = []
+    readings = Readings(lambda: begun.append(len(begun)))
+    for who in ("one", "two", None, "three"):
+        readings.ask(who)
+    assert begun == [0]
+    assert readings.ended() == ["one"]
+    assert begun == [0, 1]
+    assert readings.ended() == ["two", "three"]
+    assert (begun, readings.ended()) == ([0, 1], [])
+
+
+def test_a_signal_alone_is_a_reading_that_nobody_waits_for():
+    begun = []
+    readings = Readings(lambda: begun.append(True))
+    readings.ask(None)
+    readings.ask(None)
+    assert (readings.ended(), readings.ended(), len(begun)) == ([], [], 2)

@@ -152,6 +152,7 @@ def _plan(work: Work, store: Store, order: Order) -> tuple[bytes, Layers]:
     generation.configure(work, builder, config)
     timing = _timing_name(work)
     known = config.create_timing_cache(store.read_aside(timing)) or config.create_timing_cache(b"")
+    work.library.why()  # what it has against an old cache is no reason for anything later
     config.set_timing_cache(known, False)  # one that TensorRT does not take is begun anew
     log.info("%s: TensorRT %s builds for %s", work.request.onnx.name, work.library.release, work.place)
     plan = builder.build_serialized_network(network, config)
