@@ -86,6 +86,15 @@ def write_convolutions(path):
     return path
 
 
+def is_same(one, two):
+    corners = ("x1", "y1", "x2", "y2")
+    return (
+        one.class_id == two.class_id
+        and abs(one.score - two.score) < 0.02
+        and max(abs(getattr(one, corner) - getattr(two, corner)) for corner in corners) < 1
+    )
+
+
 def infer_all(engine, frames):
     """Return a copy of the first output of one inference of several frames."""
     slot = engine.reserve(5)
@@ -123,13 +132,11 @@ def test_boxes_are_those_of_the_cpu(store):
         for number in range(16):
             fit, found = infer(engine, street(number))
             _, wanted = infer(reference, street(number))
-            pairs = list(zip(parse(found, 0, fit).boxes, parse(wanted, 0, fit).boxes, strict=True))
-            seen += len(pairs)
-            for one, two in pairs:
-                assert one.class_id == two.class_id
-                assert abs(one.score - two.score) < 0.02
-                corners = ("x1", "y1", "x2", "y2")
-                assert max(abs(getattr(one, corner) - getattr(two, corner)) for corner in corners) < 1
+            ours, theirs = parse(found, 0, fit).boxes, list(parse(wanted, 0, fit).boxes)
+            assert len(ours) == len(theirs)
+            seen += len(ours)
+            for one in ours:  # boxes of nearly equal scores may come in another order
+                theirs.remove(next(two for two in theirs if is_same(one, two)))
     assert seen
 
 
