@@ -408,7 +408,11 @@ class Daemon:
     def _start_cameras(self, cameras: frozenset[str]) -> None:
         sink, counter = self._dispatcher.offer, self._pool.counter
         self._pool.replace(
-            {name: camera_worker(name, self._config, self._secrets, sink, counter(name)) for name in sorted(cameras)}
+            {
+                name: camera_worker(name, self._config, self._secrets, sink, counter(name))
+                for name in self._config.cameras
+                if name in cameras
+            }
         )
 
     def _close(self) -> None:

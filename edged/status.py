@@ -61,7 +61,7 @@ class StatusBook:
             "cpu_s": _cpu(now),
             "rss_mb": _rss_mb(),
             "tasks": [self._task(name, now) for name in now.config.tasks],
-            "cameras": [_camera(name, now) for name in now.reports],
+            "cameras": [_camera(name, now) for name in now.config.cameras],
             "devices": _devices(now),
             "engines": _engines(now),
             "signals": list(now.signals),

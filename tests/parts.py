@@ -151,7 +151,8 @@ def write_model(
         make.make_node("MatMul", ["row", "rows"], ["sums"]),
         make.make_node("Add", ["sums", "bias"], ["box"]),
         make.make_node("Unsqueeze", ["box", "last"], ["column"]),
-        make.make_node("Mul", ["column", "only_first"], ["found" if work else "output"]),
+        make.make_node("Relu", ["column"], ["positive"]),  # TensorRT 8.5.3 reads wrong elements without it
+        make.make_node("Mul", ["positive", "only_first"], ["found" if work else "output"]),
     ]
     if work:  # one 256 x 256 matrix for each image of the batch, multiplied again and again
         nodes += [

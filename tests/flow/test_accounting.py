@@ -90,7 +90,7 @@ def test_a_finite_file_is_read_to_its_last_frame_and_ends(daemon, site, task, cl
     for camera in cameras:
         state = running.camera(camera)
         assert sorted(lanes[camera]) == list(range(333))
-        assert state["frames"] == {"read": 333, "decoded": 333, "undecoded": 0, "damaged": 0}
+        assert state["frames"] == {"read": 333, "decoded": 333, "undecoded": 0, "damaged": 0, "caught_up": 0}
         assert [counts[camera][key] for key in ("offered", "served", "published")] == [333] * 3
         assert state["state"] == "ended"
         assert state["reason"].startswith("end of /")
@@ -120,9 +120,9 @@ def test_overload_loses_frames_by_cause_and_every_one_is_counted(daemon, site, t
             results = received[camera]
             seqs = [result.seq for result in results]
             lost = sum(count[cause] for cause in LOSSES)
-            assert seqs == list(range(seqs[0], seqs[0] + len(seqs)))
+            assert seqs == list(range(len(seqs)))
             assert count["offered"] == count["served"] + lost
-            assert count["served"] == count["published"] + count["dropped"] == seqs[-1] + 1
+            assert count["served"] == count["published"] + count["dropped"] == len(seqs)
             assert count["offered"] <= read[camera]["decoded"]
             assert sum(read[camera][how] for how in ("decoded", "undecoded", "damaged")) >= read[camera]["read"] - 1
             for result in results:

@@ -153,7 +153,7 @@ def test_a_stream_that_falls_silent_is_stalled_and_then_opened_anew(daemon, site
     until(lambda: running.camera("live")["state"] == "running", 10, "running")
     stalled = until(lambda: (one := running.camera("live"))["state"] == "stalled" and one, 10, "stalled")
     assert stalled["reason"] == "nothing came for more than 0.6 s"
-    assert running.task("t")["reason"].startswith("live stalled since ")
+    until(lambda: running.task("t")["reason"].startswith("live stalled since "), 1)
     until(lambda: running.camera("live")["opens"] == 2 and running.camera("live")["state"] == "running", 10, "reopened")
 
 

@@ -20,6 +20,7 @@ from edged.engines.build.order import Order
 from edged.engines.build.record import Pick, Seen, write_record
 from edged.engines.store import Store
 from edged.engines.tensorrt.engine import TrtEngine
+from edged.engines.tensorrt.library import open_library
 from edged.errors import BackendUnavailable, ConfigError
 from edged.frame import Color, Picture, PixelFormat
 from edged.tasks.base import ParserSettings
@@ -202,6 +203,20 @@ def test_the_timing_cache_is_used_again_unless_others_could_have_written_it(boar
     cache.chmod(0o666)
     build(wanted)
     assert seen == [b"", b"timed", b""]
+
+
+def test_a_complaint_about_an_old_timing_cache_is_not_the_reason_of_a_later_failure(board, order):  # noqa: F811
+    machine = board("8.5.3.1")
+    config_class = machine.trt.IBuilderConfig
+    create = config_class.create_timing_cache
+
+    def complain(self, data):
+        open_library().logger.log(machine.trt.ILogger.ERROR, "The timing cache will not be used!")
+        return create(self, data)
+
+    config_class.create_timing_cache = complain
+    build(order())
+    assert open_library().why() == "TensorRT gives no reason"
 
 
 @pytest.mark.parametrize("release", ["8.5.3.1", "10.3.0", "11.4.0.106"])
