@@ -23,6 +23,7 @@ from edged.demo.bundle import demo_config
 CLIPS = ("front_wide", "front_narrow", "front_left", "front_right")
 USERS = {"onnx": "models/road_users.onnx", "parser": "yolov8", "labels": ["pedestrian", "vehicle"]}
 LANES = {"onnx": "models/lane_lines.onnx", "parser": "lane_mask", "labels": ["line"]}
+COPIES = 3
 BURN = "while True: pass"
 
 
@@ -76,17 +77,17 @@ def show(phase, rows, tasks):
 def two_tasks(args, begin, end, more=None):
     """Run the phases before, during and after a load, and print rates by second and the accounts of the high task."""
     tasks = {
-        "high": {"rate_hz": 10, "priority": 10, "deadline_ms": args.deadline, "model": USERS},
-        "low": {"rate_hz": 10, "rate_min_hz": 0.5, "priority": 1, "deadline_ms": 200, "model": LANES},
+        "high": {"rate_hz": 7, "priority": 10, "deadline_ms": args.deadline, "model": USERS},
+        "low": {"rate_hz": 6, "rate_min_hz": 0.5, "priority": 1, "deadline_ms": 200, "model": LANES},
         **(more or {}),
     }
     names = list(tasks)
     head = "".join(f" {name} results/s | late | granted Hz |" for name in names)
     with tempfile.TemporaryDirectory() as folder:
-        config = directory(folder, 2, tasks)
+        config = directory(folder, COPIES, tasks)
         with DaemonProcess(config, subprocess.DEVNULL) as daemon, daemon.subscriber(queue=0) as mine:
             daemon.wait_until_answering()
-            print(f"8 cameras at 15 Hz; deadline of high {args.deadline:g} ms\n")
+            print(f"{4 * COPIES} cameras at 15 Hz; deadline of high {args.deadline:g} ms\n")
             print(f"| phase | second |{head}\n|" + " --- |" * (2 + 3 * len(names)))
             mine.receive(20)
             watch(daemon, mine, 4, args.deadline, names)
@@ -94,12 +95,14 @@ def two_tasks(args, begin, end, more=None):
             before = accounts(status(daemon), "high")
             load = begin(daemon)
             show("load", watch(daemon, mine, args.seconds, args.deadline, names), names)
+            share = status(daemon)["devices"][0]
             after = accounts(status(daemon), "high")
             end(daemon, load)
             show("after", watch(daemon, mine, 5, args.deadline, names), names)
     spent = {key: after[key] - before[key] for key in after}
     due = spent["served"] + spent["superseded"] + spent["late"] + spent["failed"]
-    print(f"\nhigh during the load: {spent}; in time {100 * spent['served'] / due:.2f} % of the frames due to it")
+    print(f"\nwanted under load: {share['wanted']:.2f} s/s; {share['parallel']:g} cores")
+    print(f"high during the load: {spent}; in time {100 * spent['served'] / due:.2f} % of the frames due to it")
 
 
 def accounts(state, name):

@@ -143,6 +143,7 @@ def _devices(now: Now) -> list[dict[str, Any]]:
             "device": name,
             "capacity": share.capacity,
             "planned": share.planned,
+            "wanted": share.wanted,
             "done": round(now.budget.done(name), 2),
             "parallel": now.budget.device(name).units,
             "workers": machine.workers.get(name, 0),
