@@ -142,11 +142,11 @@ def test_the_lower_one_gets_its_rate_back_when_the_higher_one_ends(loaded):
 
 
 def test_a_task_below_its_least_rate_is_suspended_with_the_numbers_and_comes_back(running, task, heavy):
-    """The higher one wants three quarters of the machine, and the lower one cannot do with less than 0.4 of it."""
+    """The higher one wants nine tenths of the machine, and the lower one cannot do with less than 0.6 of it."""
     before = {name: json.loads((running.config / "tasks" / f"{name}.yaml").read_text()) for name in ("high", "low")}
     part_hz = before["high"]["rate_hz"] / PART
-    write_task(running, "high", {**before["high"], "rate_hz": 0.75 * part_hz})
-    write_task(running, "low", {**before["low"], "rate_hz": 0.4 * part_hz, "rate_min_hz": 0.4 * part_hz})
+    write_task(running, "high", {**before["high"], "rate_hz": 0.9 * part_hz})
+    write_task(running, "low", {**before["low"], "rate_hz": 0.6 * part_hz, "rate_min_hz": 0.6 * part_hz})
     try:
         running.request("reload")
         running.request("task.activate", tasks=["low"])
