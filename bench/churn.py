@@ -8,7 +8,6 @@
 """
 
 import argparse
-import json
 import random
 import shutil
 import socket
@@ -18,6 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from edged.bench.load import write_configuration
 from edged.child import DaemonProcess
 from edged.demo.bundle import demo_config
 
@@ -33,21 +33,9 @@ time.time_ns = lambda: real_time_ns() + offset_s() * 1_000_000_000
 """  # what a process sees whose wall clock is set
 
 
-def status(daemon):
-    with daemon.client() as control:
-        return control.request("status")
-
-
-def rss_mb(pid):
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
-            return int(line.split()[1]) / 1000
-    raise ProcessLookupError(pid)
-
-
 def footprint(daemon):
     pid = daemon.process.pid
-    return {what: len(list(Path(f"/proc/{pid}/{what}").iterdir())) for what in ("task", "fd")} | {"MB": rss_mb(pid)}
+    return {what: len(list(Path(f"/proc/{pid}/{what}").iterdir())) for what in ("task", "fd")} | {"MB": daemon.rss_mb()}
 
 
 def with_keeper(folder):
@@ -128,12 +116,9 @@ def cameras(args):
     rng, degraded, active, others = random.Random(args.seed), [], [], 0
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        (root / "tasks").mkdir()
         sources = {name: {"source": f"rtsp://127.0.0.1:{port}/cam"} for name, port in ports.items()}
-        (root / "cameras.yaml").write_text(json.dumps({"cameras": sources}))
-        for name in ports:
-            wanted = {"cameras": [name], "rate_hz": 15, "model": net}
-            (root / f"tasks/t_{name}.yaml").write_text(json.dumps(wanted))
+        wanted = {f"t_{name}": {"cameras": [name], "rate_hz": 15, "model": net} for name in ports}
+        write_configuration(root, sources, wanted)
         with DaemonProcess(root, subprocess.DEVNULL) as daemon, daemon.subscriber("edged/1/", queue=0) as mine:
             daemon.wait_until_answering()
             states = dict.fromkeys(ports, "")

@@ -8,7 +8,6 @@ VIDEO is coded again as 960x540, 25 frames a second, H.264, a key frame each sec
 """
 
 import argparse
-import json
 import random
 import statistics
 import subprocess
@@ -19,7 +18,7 @@ from pathlib import Path
 
 import av
 
-from edged.bench.load import load_from_files
+from edged.bench.load import load_from_files, write_configuration
 from edged.bench.stages import measure_stages
 from edged.child import DaemonProcess
 from edged.demo.bundle import demo_config
@@ -50,21 +49,12 @@ def coded(video, target, seconds=20, b_frames=0):
 def directory(folder, video, model, cameras, unneeded, **tasks):
     """Write a configuration: `cameras` copies of a file, and tasks that name all of them."""
     root = Path(tempfile.mkdtemp(dir=folder))
-    (root / "tasks").mkdir()
     names = [f"c{number}" for number in range(cameras)]
     sources = {name: {"source": f"file:{video}", "loop": True} for name in names}
-    (root / "cameras.yaml").write_text(json.dumps({"cameras": sources}))
-    (root / "edged.yaml").write_text(json.dumps({"scheduler": {"unneeded": unneeded}}))
     net = {"onnx": str(Path(model).resolve()), "parser": "fastestdet", "score_min": 0.5}
-    for name, how in tasks.items():
-        task = {"cameras": names, "rate_hz": RATE_HZ, "model": net, **how}
-        (root / "tasks" / f"{name}.yaml").write_text(json.dumps(task))
+    wanted = {name: {"cameras": names, "rate_hz": RATE_HZ, "model": net, **how} for name, how in tasks.items()}
+    write_configuration(root, sources, wanted, {"scheduler": {"unneeded": unneeded}})
     return root
-
-
-def status(daemon):
-    with daemon.client() as control:
-        return control.request("status")
 
 
 def order(daemon, command, *tasks):
@@ -74,9 +64,9 @@ def order(daemon, command, *tasks):
 
 def window(daemon, seconds):
     """Return (status before, status after, CPU seconds, seconds) of a while in which nobody orders anything."""
-    before, begin_s = status(daemon), time.monotonic()
+    before, begin_s = daemon.status(), time.monotonic()
     time.sleep(seconds)
-    after, took_s = status(daemon), time.monotonic() - begin_s
+    after, took_s = daemon.status(), time.monotonic() - begin_s
     return before, after, after["cpu_s"]["total"] - before["cpu_s"]["total"], took_s
 
 
@@ -170,7 +160,7 @@ def waked(config, mode, count, rng):
             time.sleep(rng.uniform(1.2, 2.4))
             while mine.receive(0.05) is not None:
                 pass
-            camera = status(daemon)["cameras"][0]
+            camera = daemon.status()["cameras"][0]
             if camera["mode"] != mode:
                 raise SystemExit(f"the camera is {camera['mode']}, not {mode}: {camera['reason']}")
             with daemon.client() as control:

@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from edged.bench.load import write_configuration
 from edged.child import DaemonProcess
 from edged.demo.bundle import demo_config
 
@@ -31,23 +32,17 @@ def directory(folder, copies, tasks, pace="realtime", **edged):
     """Write a configuration on `copies` cameras for each of the four front clips."""
     demo = demo_config()
     root = Path(tempfile.mkdtemp(dir=folder))
-    (root / "tasks").mkdir()
     cameras = {
         f"{clip}_{number}": {"source": f"file:{demo / 'clips' / clip}.mp4", "loop": True, "pace": pace}
         for number in range(copies)
         for clip in CLIPS
     }
-    (root / "cameras.yaml").write_text(json.dumps({"cameras": cameras}))
-    (root / "edged.yaml").write_text(json.dumps(edged))
-    for name, how in tasks.items():
-        model = {**how["model"], "onnx": str(demo / how["model"]["onnx"])}
-        (root / "tasks" / f"{name}.yaml").write_text(json.dumps({"cameras": list(cameras), **how, "model": model}))
+    wanted = {
+        name: {"cameras": list(cameras), **how, "model": {**how["model"], "onnx": str(demo / how["model"]["onnx"])}}
+        for name, how in tasks.items()
+    }
+    write_configuration(root, cameras, wanted, edged)
     return root
-
-
-def status(daemon):
-    with daemon.client() as control:
-        return control.request("status")
 
 
 def watch(daemon, mine, seconds, deadline_ms, tasks):
@@ -62,7 +57,7 @@ def watch(daemon, mine, seconds, deadline_ms, tasks):
                 counts[result.task, "late"] += 1
         if time.monotonic() - second >= 1.0:
             second += 1.0
-            granted = {task["task"]: task.get("granted_hz", 0) for task in status(daemon)["tasks"]}
+            granted = {task["task"]: task.get("granted_hz", 0) for task in daemon.status()["tasks"]}
             rows.append([(counts[task], counts[task, "late"], granted.get(task, 0)) for task in tasks])
             counts.clear()
     return rows
@@ -92,11 +87,11 @@ def two_tasks(args, begin, end, more=None):
             mine.receive(20)
             watch(daemon, mine, 4, args.deadline, names)
             show("before", watch(daemon, mine, 4, args.deadline, names), names)
-            before = accounts(status(daemon), "high")
+            before = accounts(daemon.status(), "high")
             load = begin(daemon)
             show("load", watch(daemon, mine, args.seconds, args.deadline, names), names)
-            share = status(daemon)["devices"][0]
-            after = accounts(status(daemon), "high")
+            share = daemon.status()["devices"][0]
+            after = accounts(daemon.status(), "high")
             end(daemon, load)
             show("after", watch(daemon, mine, 5, args.deadline, names), names)
     spent = {key: after[key] - before[key] for key in after}
@@ -152,7 +147,7 @@ def batch(args):
                 with DaemonProcess(config, subprocess.DEVNULL) as daemon, daemon.subscriber(queue=0) as mine:
                     mine.receive(20)
                     time.sleep(2)
-                    before, cpu_s, begin_s = status(daemon), daemon.cpu_s(), time.monotonic()
+                    before, cpu_s, begin_s = daemon.status(), daemon.cpu_s(), time.monotonic()
                     while mine.receive(0) is not None:
                         pass
                     sizes = []
@@ -160,7 +155,7 @@ def batch(args):
                         result = mine.receive(0.1)
                         if result is not None:
                             sizes.append(result.message["engine"]["batch"])
-                    after, cpu_s, took_s = status(daemon), daemon.cpu_s() - cpu_s, time.monotonic() - begin_s
+                    after, cpu_s, took_s = daemon.status(), daemon.cpu_s() - cpu_s, time.monotonic() - begin_s
             old, new = accounts(before, "look"), accounts(after, "look")
             served = new["served"] - old["served"]
             row = (f"{served / took_s:.1f}", f"{sum(sizes) / len(sizes):.2f}", f"{1000 * cpu_s / served:.2f}")
@@ -180,9 +175,9 @@ def simulator(args):
             with DaemonProcess(config, subprocess.DEVNULL) as daemon:
                 daemon.wait_until_answering()
                 time.sleep(6)
-                before, begin_s = status(daemon), time.monotonic()
+                before, begin_s = daemon.status(), time.monotonic()
                 time.sleep(args.seconds)
-                after, took_s = status(daemon), time.monotonic() - begin_s
+                after, took_s = daemon.status(), time.monotonic() - begin_s
             recorded = Path(folder) / "status.json"
             recorded.write_text(json.dumps(after))
             command = [sys.executable, "-m", "edged", "--config", str(config), "plan", "--simulate", "--json"]

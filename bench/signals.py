@@ -4,12 +4,12 @@ python bench/signals.py [--seconds 20] [--rules 20]
 """
 
 import argparse
-import json
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 
+from edged.bench.load import write_configuration
 from edged.child import DaemonProcess
 from edged.demo.bundle import demo_config
 
@@ -19,16 +19,14 @@ RATE_HZ = 100
 def directory(folder, rules):
     """Write a configuration of tasks that no signal of this bench switches on, so that only rules cost anything."""
     demo, root = demo_config(), Path(folder)
-    (root / "tasks").mkdir()
     source = {"source": f"file:{demo / 'clips/front_wide.mp4'}", "loop": True}
-    (root / "cameras.yaml").write_text(json.dumps({"cameras": {"front": source}}))
-    (root / "edged.yaml").write_text(json.dumps({"scheduler": {"unneeded": "cold"}}))
     net = {"onnx": str(demo / "models/lane_lines.onnx"), "parser": "lane_mask", "labels": ["line"]}
     texts = ("speed_mps > {n} and gear == 'drive'", "steering_deg * 2 > {n} and speed_mps < 20", "speed_mps / 2 > {n}")
+    tasks = {}
     for number in range(rules):
         when = texts[number % len(texts)].format(n=100 + number)
-        task = {"cameras": ["front"], "rate_hz": 1, "when": when, "model": net}
-        (root / f"tasks/rule{number}.yaml").write_text(json.dumps(task))
+        tasks[f"rule{number}"] = {"cameras": ["front"], "rate_hz": 1, "when": when, "model": net}
+    write_configuration(root, {"front": source}, tasks, {"scheduler": {"unneeded": "cold"}})
     return root
 
 

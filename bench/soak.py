@@ -19,13 +19,6 @@ from edged.child import DaemonProcess
 from edged.demo.bundle import demo_config
 
 
-def rss_mb(pid):
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
-            return int(line.split()[1]) / 1000
-    raise ProcessLookupError(pid)
-
-
 def memory(args):
     with DaemonProcess(demo_config(), subprocess.DEVNULL) as daemon, daemon.subscriber() as subscriber:
         daemon.wait_until_answering()
@@ -36,7 +29,7 @@ def memory(args):
                 subscriber.receive(left_s)
             threads = len(list(Path(f"/proc/{daemon.process.pid}/task").iterdir()))
             files = len(list(Path(f"/proc/{daemon.process.pid}/fd").iterdir()))
-            samples.append((at_s + 10, rss_mb(daemon.process.pid), threads, files))
+            samples.append((at_s + 10, daemon.rss_mb(), threads, files))
             print("{:5.0f} s {:7.1f} MB {} threads {} descriptors".format(*samples[-1]), flush=True)
     settled = [mb for at_s, mb, *_ in samples if at_s >= 60]
     highest = max(mb for _, mb, *_ in samples)

@@ -10,13 +10,14 @@ import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, Any
 
 from edged.client import Control, Subscriber
 from edged.errors import BackendUnavailable, NoAnswer
 from edged.rundir import control_endpoint, publish_endpoint
 
 CLOCK_TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class DaemonProcess:
@@ -83,6 +84,17 @@ class DaemonProcess:
         """Return the CPU seconds it has used, in user and kernel."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text("ascii").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) * CLOCK_TICK_S
+
+    def rss_mb(self) -> float:
+        """Return the megabytes of memory that it holds."""
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text("ascii").split()[1])
+        return pages * PAGE_BYTES / 1e6
+
+    def status(self) -> dict[str, Any]:
+        """Return what it says of itself."""
+        with self.client() as control:
+            status: dict[str, Any] = control.request("status")
+            return status
 
     def stop(self, timeout_s: float = 10.0) -> int:
         """Stop it with SIGTERM, after `timeout_s` with SIGKILL, and return its exit code."""

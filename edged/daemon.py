@@ -30,7 +30,6 @@ from edged.results import Result
 from edged.rundir import RuntimeLock, control_endpoint, publish_endpoint, runtime_directory
 from edged.scheduler.activation import Activation
 from edged.scheduler.admission import admit
-from edged.scheduler.budget import Frames
 from edged.scheduler.heat import Heat
 from edged.scheduler.planner import make_plan
 from edged.scheduler.rules import Summary
@@ -170,11 +169,7 @@ class Daemon:
         reports = self._pool.reports()
         for camera, report in reports.items():
             self._budget.decoded(camera, report.cpu_s, report.counts.decoded + report.counts.caught_up)
-        delivered = {
-            name: Frames(counts.served, counts.lost_for_want_of_worker, counts.lost_by_priority, counts.busy_s)
-            for name, counts in self._dispatcher.devices().items()
-        }
-        self._budget.tick(self._plan.devices, delivered, self._limits)
+        self._budget.tick(self._plan.devices, self._dispatcher.devices(), self._limits)
         if (costs := self._budget.costs()) != self._costs:
             self._costs = costs
             self._dispatcher.set_costs(costs)
@@ -206,16 +201,19 @@ class Daemon:
     def _replan(self, reports: Mapping[str, CameraReport] | None = None) -> None:
         """Make a plan of what is now, and bring the running workers to it. Equal plans change nothing."""
         reports = self._pool.reports() if reports is None else reports
-        plan = make_plan(
+        plan = self._make_plan(reports)
+        if plan != self._plan:
+            self._follow(plan)
+        self._publish_states(reports)
+
+    def _make_plan(self, reports: Mapping[str, CameraReport]) -> Plan:
+        return make_plan(
             demands(self._config, self._assembled, self._activation),
             self._stock.supplies(reports),
             self._budget.machine(),
             self._plan,
             time.monotonic(),
         )
-        if plan != self._plan:
-            self._follow(plan)
-        self._publish_states(reports)
 
     def _follow(self, plan: Plan) -> None:
         """Bring cameras and routes to a plan: nothing is decoded that no route leads on, before as after."""
@@ -274,6 +272,7 @@ class Daemon:
                 self._dispatcher.counts(),
                 self._publisher.sent(),
                 self._budget,
+                self._budget.machine(),
                 self._signals.report(),
             )
         )
@@ -366,8 +365,9 @@ class Daemon:
         for name in self._states.keys() - self._config.tasks.keys():
             self._publisher.forget_state(task_topic(name), self._gone(name))
             del self._states[name]
-        self._replan()
-        self._dispatcher.set_routes(routes(self._config, self._assembled, self._plan))  # also where the plan is equal
+        reports = self._pool.reports()
+        self._follow(self._make_plan(reports))  # an equal plan may lead to another engine
+        self._publish_states(reports)
         self._tell_reloaded(found)
 
     def _let_go(self, found: Difference) -> None:

@@ -101,12 +101,15 @@ def routes(config: Config, assembled: Assembled, plan: Plan) -> dict[str, tuple[
 
 
 def _route(name: str, camera: str, config: Config, assembled: Assembled, plan: Plan) -> Route:
-    task, sync = config.tasks[name], None
-    if task.sync is not None:
-        sync = Sync(task.sync.tolerance_ms, task.sync.wait_ms, task.cameras)
+    task = config.tasks[name]
     lossless = config.cameras[camera].pace == "fast"  # never slowed: its reader waits
     rate_hz = task.rate_hz if lossless else plan.tasks[name].rate_hz
-    return Route(name, assembled.task_engine[name], rate_hz, task.priority, task.deadline_ms, sync)
+    return Route(name, assembled.task_engine[name], rate_hz, task.priority, task.deadline_ms, sync_of(task))
+
+
+def sync_of(task: TaskConfig) -> Sync | None:
+    """Return how a task groups its frames in time, None where it does not."""
+    return None if task.sync is None else Sync(task.sync.tolerance_ms, task.sync.wait_ms, task.cameras)
 
 
 def changes(old: Plan, new: Plan) -> Iterator[str]:

@@ -18,6 +18,7 @@ from edged.engines.worker import EngineWorker
 from edged.plan import Plan
 from edged.publish.publisher import Sent
 from edged.scheduler.budget import Budget
+from edged.scheduler.demand import Machine
 from edged.scheduler.dispatch import TaskCounts
 
 RATE_WINDOW_S = 0.9
@@ -36,6 +37,7 @@ class Now:
     counts: Mapping[tuple[str, str], TaskCounts]
     sent: Mapping[tuple[str, str], Sent]
     budget: Budget
+    machine: Machine
     signals: Sequence[Mapping[str, Any]]
 
 
@@ -101,8 +103,7 @@ def _frames(task: str, camera: str, now: Now) -> dict[str, int]:
 
 def _camera(name: str, now: Now) -> dict[str, Any]:
     wanted, report = now.plan.cameras[name], now.reports[name]
-    machine = now.budget.machine()
-    decode_s = machine.decode_s.get(name)
+    decode_s = now.machine.decode_s.get(name)
     return {
         "id": name,
         "mode": wanted.mode.value,
@@ -137,7 +138,6 @@ def _cpu(now: Now) -> dict[str, float]:
 
 
 def _devices(now: Now) -> list[dict[str, Any]]:
-    machine = now.budget.machine()
     return [
         {
             "device": name,
@@ -146,8 +146,8 @@ def _devices(now: Now) -> list[dict[str, Any]]:
             "wanted": share.wanted,
             "done": round(now.budget.done(name), 2),
             "parallel": now.budget.device(name).units,
-            "workers": machine.workers.get(name, 0),
-            "note": machine.notes.get(name, ""),
+            "workers": now.machine.workers.get(name, 0),
+            "note": now.machine.notes.get(name, ""),
         }
         for name, share in now.plan.devices.items()
     ]
@@ -157,10 +157,9 @@ def _engines(now: Now) -> list[dict[str, Any]]:
     users: dict[str, list[str]] = {}
     for task, key in now.assembled.task_engine.items():
         users.setdefault(key, []).append(task)
-    costs = now.budget.costs()
     rows = []
     for key, loaded in now.assembled.engines.items():
-        engine, cost = loaded.engine, costs.get(key)
+        engine, load = loaded.engine, now.machine.engines.get(key)
         row = {
             "model": loaded.model,
             "backend": engine.backend,
@@ -171,7 +170,8 @@ def _engines(now: Now) -> list[dict[str, Any]]:
             "tasks": users.get(key, []),
             "note": engine.note,
         }
-        if cost is not None:
+        if load is not None:
+            cost = load.cost
             sizes = sorted({1, engine.max_batch})
             row["cost_ms"] = {str(size): round(1000 * cost.of(size), 3) for size in sizes}
             row |= {"fixed_ms": round(1000 * cost.fixed_s, 4), "picture_ms": round(1000 * cost.picture_s, 4)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -56,15 +56,24 @@ def configuration(
     with tempfile.TemporaryDirectory(prefix="edged-bench-") as folder:
         directory = Path(folder)
         cameras = {f"c{n}": {"source": f"file:{video}", "loop": loop, "pace": pace} for n, video in enumerate(videos)}
-        _write(directory / "cameras.yaml", {"cameras": cameras})
-        if load.store is not None:
-            _write(directory / "edged.yaml", {"engines": {"store": str(load.store)}})
-        (directory / "tasks").mkdir()
         wanted = {"cameras": list(cameras), "rate_hz": rate_hz, "model": load.model, **task}
         if load.engine:
             wanted["engine"] = load.engine
-        _write(directory / "tasks" / f"{TASK}.yaml", wanted)
+        edged = {} if load.store is None else {"engines": {"store": str(load.store)}}
+        write_configuration(directory, cameras, {TASK: wanted}, edged)
         yield directory
+
+
+def write_configuration(
+    directory: Path, cameras: Mapping[str, Any], tasks: Mapping[str, Any], edged: Mapping[str, Any] | None = None
+) -> None:
+    """Write `cameras.yaml`, a file for each task and, where there is something to say, `edged.yaml`."""
+    (directory / "tasks").mkdir()
+    _write(directory / "cameras.yaml", {"cameras": cameras})
+    for name, task in tasks.items():
+        _write(directory / "tasks" / f"{name}.yaml", task)
+    if edged:
+        _write(directory / "edged.yaml", edged)
 
 
 def resolved(load: Load) -> Config:

@@ -63,10 +63,10 @@ def measure_throughput(load: Load, cameras: int, seconds: float) -> Throughput:
     ):
         _first_result(subscriber)
         _count(subscriber, WARM_UP_S)
-        before = _status(daemon)
+        before = daemon.status()
         begin_s = time.monotonic()
         count = _count(subscriber, seconds)
-        after, spent_s = _status(daemon), time.monotonic() - begin_s
+        after, spent_s = daemon.status(), time.monotonic() - begin_s
     served = _served(after) - _served(before)
     stage_ms = {stage: 1000 * (after["cpu_s"][stage] - before["cpu_s"][stage]) / served for stage in STAGES}
     cpu_ms = 1000 * (after["cpu_s"]["total"] - before["cpu_s"]["total"]) / served
@@ -123,9 +123,9 @@ def _first_result(subscriber: Subscriber) -> float:
 def _until_decoders_rest(daemon: DaemonProcess) -> float:
     """Return the milliseconds until the decoders have spent no CPU for 100 ms."""
     begin_s = quiet_since_s = time.monotonic()
-    spent_s = _status(daemon)["cpu_s"]["decode"]
+    spent_s = daemon.status()["cpu_s"]["decode"]
     while time.monotonic() - quiet_since_s < 0.1:
-        now_s = _status(daemon)["cpu_s"]["decode"]
+        now_s = daemon.status()["cpu_s"]["decode"]
         if now_s > spent_s:
             spent_s, quiet_since_s = now_s, time.monotonic()
     return 1000 * (quiet_since_s - begin_s)
@@ -163,12 +163,6 @@ def _count(subscriber: Subscriber, seconds: float) -> int:
                 subscriber.socket.recv_multipart(zmq.NOBLOCK, copy=False)
                 count += 1
     return count
-
-
-def _status(daemon: DaemonProcess) -> dict[str, Any]:
-    with daemon.client() as control:
-        status: dict[str, Any] = control.request("status")
-        return status
 
 
 def _served(status: dict[str, Any]) -> int:

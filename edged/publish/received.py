@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from edged.results import Group
+
 
 @dataclass(frozen=True)
 class Detection:
@@ -28,13 +30,7 @@ class LaneLine:
     points: tuple[tuple[float, float], ...]
 
 
-@dataclass(frozen=True)
-class FrameGroup:
-    """Frames of several cameras taken at the same time: its number, the cameras in it, and those it could have had."""
-
-    id: int
-    cameras: tuple[str, ...]
-    wanted: tuple[str, ...]
+FrameGroup = Group
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from edged.plan import DeviceShare
 from edged.scheduler.capacity import Capacity, Sample
+from edged.scheduler.claims import DeviceCounts
 from edged.scheduler.costs import CostMeter, DecodeMeter
 from edged.scheduler.demand import CPU, EngineLoad, Machine
 from edged.scheduler.heat import Limit
@@ -36,25 +37,6 @@ class Place:
     batch: int
 
 
-@dataclass(frozen=True)
-class Frames:
-    """Planned frames of one device since the start: served, and lost because no worker was free in time.
-
-    `lost_by_priority` has the lost ones by the highest priority that wanted them, `busy_s` how long the device's
-    workers were at work, all together.
-    """
-
-    served: int
-    lost: int
-    lost_by_priority: Mapping[int, int] = field(default_factory=dict)
-    busy_s: float = 0.0
-
-    def highest_lost(self, before: Frames) -> int | None:
-        """Return the highest priority that has lost a frame since `before`, None if none has."""
-        losing = [one for one, lost in self.lost_by_priority.items() if lost > before.lost_by_priority.get(one, 0)]
-        return max(losing, default=None)
-
-
 @dataclass
 class _State:
     """One device's control, and what has been done on it since the last tick."""
@@ -63,7 +45,7 @@ class _State:
     control: Capacity
     done_s: float = 0.0
     done_mean: float = 0.0
-    frames: Frames | None = None
+    counts: DeviceCounts | None = None
     limit: Limit = field(default_factory=Limit)
     told: float = 0.0
 
@@ -124,13 +106,13 @@ class Budget:
             self._decoders.pop(camera, None)
 
     def tick(
-        self, shares: Mapping[str, DeviceShare], frames: Mapping[str, Frames], limits: Mapping[str, Limit]
+        self, shares: Mapping[str, DeviceShare], counts: Mapping[str, DeviceCounts], limits: Mapping[str, Limit]
     ) -> None:
         """Follow what the devices delivered since the last tick.
 
         Args:
             shares: the plan's devices, as it was in force since then.
-            frames: totals by device; a missing one had no work.
+            counts: the dispatcher's totals by device; a missing one had no work.
             limits: what heat leaves, by device.
         """
         with self._lock:
@@ -139,17 +121,18 @@ class Budget:
             self._ticked_s = now_s
             for name, state in self._states.items():
                 self._reclock(name, state, limits.get(name, Limit()))
-                total, before = frames.get(name, Frames(0, 0)), state.frames
+                total, before = counts.get(name, DeviceCounts()), state.counts
                 share = shares.get(name, DeviceShare(state.control.level, 0.0))
                 if interval_s > 0 and before is not None:
                     state.done_mean += DONE_WEIGHT * (state.done_s / interval_s - state.done_mean)
-                    served, lost = max(0, total.served - before.served), max(0, total.lost - before.lost)
+                    served = max(0, total.served - before.served)
+                    lost = max(0, total.lost_for_want_of_worker - before.lost_for_want_of_worker)
                     losing = total.highest_lost(before)
                     safe = 0.0 if losing is None else share.above(losing)
                     busy = (total.busy_s - before.busy_s) / interval_s / max(1, state.device.workers)
                     sample = Sample(share.planned, share.wanted, state.done_s / interval_s, served, lost, safe, busy)
                     state.control.tick(now_s, sample, state.limit.heat)
-                state.frames, state.done_s = total, 0.0
+                state.counts, state.done_s = total, 0.0
                 state.told = _told(state.control, state.told)
 
     def device(self, name: str) -> Device:
@@ -189,7 +172,7 @@ class Budget:
 
     def _reclock(self, device: str, state: _State, limit: Limit) -> None:
         """Expect all costs of a device to change with its clock, before they are measured anew."""
-        if abs(limit.clock - state.limit.clock) > CLOCK_STEP and limit.clock > 0 and state.frames is not None:
+        if abs(limit.clock - state.limit.clock) > CLOCK_STEP and limit.clock > 0 and state.counts is not None:
             factor = state.limit.clock / limit.clock
             for name, place in self._engines.items():
                 if place.device == device:

@@ -59,14 +59,23 @@ class TaskCounts:
 class DeviceCounts:
     """Claims on live frames that one device should have served, since the start.
 
-    `lost_for_want_of_worker` were superseded, or late although there was time when they came; `lost_by_priority` has
-    the same by the highest priority that wanted the frame. `busy_s` is how long its workers were at work, all together.
+    `lost_by_priority` has those that were superseded, or late although there was time when they came, by the highest
+    priority that wanted the frame. `busy_s` is how long its workers were at work, all together.
     """
 
     served: int = 0
-    lost_for_want_of_worker: int = 0
     lost_by_priority: dict[int, int] = field(default_factory=dict)
     busy_s: float = 0.0
+
+    @property
+    def lost_for_want_of_worker(self) -> int:
+        """All that were lost because no worker was free in time."""
+        return sum(self.lost_by_priority.values())
+
+    def highest_lost(self, before: DeviceCounts) -> int | None:
+        """Return the highest priority that has lost a frame since `before`, None if none has."""
+        losing = [one for one, lost in self.lost_by_priority.items() if lost > before.lost_by_priority.get(one, 0)]
+        return max(losing, default=None)
 
 
 @dataclass(eq=False)

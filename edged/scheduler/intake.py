@@ -101,9 +101,8 @@ class Intake:
         device, cost = self.devices.get(job.engine), self._costs.get(job.engine)
         took_ns = 0 if cost is None else cost.ns(1)
         if device is not None and not job.lossless and (deadline_ns is None or job.posted_ns + took_ns <= deadline_ns):
-            counts, priority = device.counts, job.priority
-            counts.lost_for_want_of_worker += tasks
-            counts.lost_by_priority[priority] = counts.lost_by_priority.get(priority, 0) + tasks
+            lost = device.counts.lost_by_priority
+            lost[job.priority] = lost.get(job.priority, 0) + tasks
 
     def _follow(self, feed: Feed, at_ns: int, now_ns: int, lossless: bool) -> None:
         if lossless != feed.lossless:

@@ -10,16 +10,17 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from edged.assembly import NOTHING
 from edged.camera.counter import FrameCounts
 from edged.camera.worker import CameraReport
 from edged.config import Config, TaskConfig
 from edged.config.text import nearest, show
 from edged.errors import UsageError
 from edged.plan import CameraState, Mode
-from edged.planning import Stock
+from edged.planning import Stock, demand, sync_of
+from edged.scheduler.budget import Device
 from edged.scheduler.demand import Demand, EngineLoad
-from edged.scheduler.groups import Sync
-from edged.simulation.vehicle import SimCamera, SimDevice, Vehicle
+from edged.simulation.vehicle import SimCamera, Vehicle
 from edged.work import Cost
 
 Milliseconds = Annotated[float, Field(ge=0, le=1e6)]
@@ -127,24 +128,20 @@ def recorded_vehicle(config: Config, tasks: Sequence[Demand], recording: Recordi
     for number, row in enumerate(recording.engines):
         engines[f"{row.model}/{number}"] = EngineLoad(row.device, row.cost or Cost(0.0, 0.0), row.batch)
     rows = {task: (f"{row.model}/{number}", row) for number, row in enumerate(recording.engines) for task in row.tasks}
-    for demand in tasks:
-        if demand.task in rows:
-            engine, row = rows[demand.task]
-            if demand.active and row.cost is None:
+    for wish in tasks:
+        if wish.task in rows:
+            engine, row = rows[wish.task]
+            if wish.active and row.cost is None:
                 raise UsageError(
                     f"the recording knows no cost of {row.model}, which was not used then; "
-                    f"record a status while task {demand.task} runs"
+                    f"record a status while task {wish.task} runs"
                 )
-            found.append(replace(demand, engine=engine))
-        elif demand.active:
+            found.append(replace(wish, engine=engine))
+        elif wish.active:
             known = ", ".join(rows) or "none"
-            raise UsageError(f"the recording has no engine for task {demand.task}; it has those of: {known}")
-    devices = {one.device: SimDevice(one.parallel, one.workers) for one in recording.devices}
-    syncs = {
-        name: Sync(task.sync.tolerance_ms, task.sync.wait_ms, task.cameras)
-        for name, task in config.tasks.items()
-        if task.sync is not None
-    }
+            raise UsageError(f"the recording has no engine for task {wish.task}; it has those of: {known}")
+    devices = {one.device: Device(one.parallel, one.workers) for one in recording.devices}
+    syncs = {name: sync for name, task in config.tasks.items() if (sync := sync_of(task)) is not None}
     cameras = _cameras(config, {row.id: row for row in recording.cameras}, assumed)
     own_s, publish_s = assumed.own_ms / 1000, assumed.publish_ms / 1000
     try:
@@ -163,16 +160,7 @@ def _wish(name: str, task: TaskConfig, order: bool | None) -> Demand:
         )
     else:
         active, why = bool(task.active), "configured" if task.active else "active: false"
-    return Demand(
-        name,
-        task.cameras,
-        task.rate_hz,
-        active,
-        why,
-        rate_min_hz=task.rate_min_hz,
-        priority=task.priority,
-        deadline_ms=task.deadline_ms,
-    )
+    return demand(name, task, NOTHING, active, why)
 
 
 def _cameras(config: Config, rows: Mapping[str, CameraRow], assumed: Assumed) -> tuple[SimCamera, ...]:

@@ -40,7 +40,7 @@ def report(vehicle: Vehicle, outcome: Outcome) -> dict[str, Any]:
                 "planned": share.planned,
                 "wanted": share.wanted,
                 "busy": outcome.busy_s[name] / outcome.seconds,
-                "parallel": vehicle.devices[name].parallel,
+                "parallel": vehicle.devices[name].units,
             }
             for name, share in plan.devices.items()
         ],

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from edged.plan import CameraState, Plan
-from edged.scheduler.budget import Budget, Device, Frames, Place
+from edged.scheduler.budget import Budget, Place
 from edged.scheduler.costs import SAMPLES_MIN
 from edged.scheduler.demand import CPU, Demand, Supply
 from edged.scheduler.dispatch import Dispatcher, EngineLimits, Route, TaskCounts
@@ -63,7 +63,7 @@ class Simulation:
     def __init__(self, vehicle: Vehicle, orders: Iterable[Order] = (), seed: int = 1) -> None:
         self._vehicle = vehicle
         self._clock = EventClock()
-        self._devices = {name: SharedDevice(one.parallel) for name, one in vehicle.devices.items()}
+        self._devices = {name: SharedDevice(one.units) for name, one in vehicle.devices.items()}
         self._free = {name: one.workers for name, one in vehicle.devices.items()}
         self._demands = {demand.task: demand for demand in vehicle.tasks}
         self._supplies = [
@@ -103,7 +103,7 @@ class Simulation:
         """Have an order happen now, whatever its time."""
         self._check(order)
         if order.device:
-            self._devices[order.device].parallel = self._vehicle.devices[order.device].parallel * order.share
+            self._devices[order.device].parallel = self._vehicle.devices[order.device].units * order.share
         if order.task:
             self._demands[order.task] = replace(self._demands[order.task], active=order.active)
             self._replan()
@@ -173,11 +173,7 @@ class Simulation:
         self._clock.after(TICK_S, self._tick)
         for one in self._cameras:
             self._budget.decoded(one.camera.id, one.decoded * one.camera.decode_s, one.decoded)
-        delivered = {
-            name: Frames(counts.served, counts.lost_for_want_of_worker, counts.lost_by_priority, counts.busy_s)
-            for name, counts in self._dispatcher.devices().items()
-        }
-        self._budget.tick(self._plan.devices, delivered, {})
+        self._budget.tick(self._plan.devices, self._dispatcher.devices(), {})
         self._dispatcher.set_costs(self._budget.costs())
         self._replan()
 
@@ -214,7 +210,7 @@ def _limits(vehicle: Vehicle) -> dict[str, EngineLimits]:
 def _budget(vehicle: Vehicle, clock: EventClock) -> Budget:
     """Return the budget of a daemon that has run these engines before: it knows their costs."""
     budget = Budget(
-        {name: Device(one.parallel, one.workers) for name, one in vehicle.devices.items()},
+        vehicle.devices,
         {engine: Place(load.device, load.batch) for engine, load in vehicle.engines.items()},
         clock=lambda: clock.now_s,
     )

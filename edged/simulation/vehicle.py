@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from edged.plan import Mode
+from edged.scheduler.budget import Device
 from edged.scheduler.demand import CPU, Demand, EngineLoad
 from edged.scheduler.groups import Sync
 
@@ -22,14 +23,6 @@ class SimCamera:
     decode_s: float = 0.0
     unneeded: Mode = Mode.PARKED
     linger_s: float | None = None
-
-
-@dataclass(frozen=True)
-class SimDevice:
-    """A device that does `parallel` pieces of work at full speed side by side, for `workers` threads."""
-
-    parallel: float
-    workers: int
 
 
 @dataclass(frozen=True)
@@ -60,7 +53,7 @@ class Vehicle:
     cameras: tuple[SimCamera, ...]
     tasks: tuple[Demand, ...]
     engines: Mapping[str, EngineLoad]
-    devices: Mapping[str, SimDevice]
+    devices: Mapping[str, Device]
     syncs: Mapping[str, Sync] = field(default_factory=dict)
     own_s: float = 0.0
     publish_s: float = 0.0

@@ -44,7 +44,7 @@ def build(gst: Any, launch: str) -> Any:
     """Return the pipeline of a text that is ours alone. Raise `BackendUnavailable` for an element that is missing."""
     try:
         return gst.parse_launch(launch)
-    except Exception as exc:
+    except Exception as exc:  # GLib.Error, a class of the library that only its process has
         raise BackendUnavailable(f"GStreamer cannot build {launch!r}: {exc}") from exc
 
 

@@ -51,7 +51,7 @@ class Server:
                 reply = getattr(self, f"_{request['verb']}")(*request["args"])
             except BackendUnavailable as exc:  # a decoder, say: the stream is open, and of no use
                 reply = wire.error_fields(CameraError(str(exc)))
-            except Exception as exc:
+            except Exception as exc:  # a foreign library's bug costs this camera one call, and is told to the parent
                 if not isinstance(exc, CameraError):
                     log.exception("its source failed")
                 reply = wire.error_fields(exc)
@@ -146,7 +146,7 @@ def main(channel: socket.socket) -> None:
     logging.getLogger().setLevel(start["level"])
     try:
         source = _open(start)
-    except Exception as exc:
+    except Exception as exc:  # whatever it is, the parent must be told rather than wait
         if not isinstance(exc, EdgedError):
             log.exception("its source cannot be opened")
         channel.send(wire.pack(**wire.error_fields(exc)))
@@ -175,7 +175,7 @@ def entry() -> NoReturn:
         main(socket.socket(fileno=number))
     except OSError:
         pass  # the worker is gone
-    except Exception:
+    except Exception:  # the last line of the process: its log goes to the parent
         logging.getLogger(__name__).exception("its process failed")
     finally:
         sys.stderr.flush()

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edged.plan import DeviceShare
-from edged.scheduler.budget import HEADROOM, Budget, Device, Frames, Place
+from edged.scheduler.budget import HEADROOM, Budget, Device, Place
+from edged.scheduler.claims import DeviceCounts
 from edged.scheduler.costs import fit
 from edged.scheduler.demand import EngineLoad
 from edged.scheduler.heat import Limit
@@ -151,7 +152,7 @@ def half_lost(budget, clock, busy, levels=(), priority=0):
     share, served, lost, busy_s = DeviceShare(1.8, 1.8, 2.4, levels), 0, 0, 0.0
     budget.measured("net", 1, 0.01)
     for _ in range(6):
-        budget.tick({"cpu": share}, {"cpu": Frames(served, lost, {priority: lost}, busy_s)}, {})
+        budget.tick({"cpu": share}, {"cpu": DeviceCounts(served, {priority: lost}, busy_s)}, {})
         clock.now_s += 0.1
         measure(budget, 1, 0.01, 9)  # 0.9 s/s
         served, lost, busy_s = served + 9, lost + 9, busy_s + 2 * busy * 0.1

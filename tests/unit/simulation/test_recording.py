@@ -11,7 +11,7 @@ from edged.errors import UsageError
 from edged.plan import Mode
 from edged.scheduler.groups import Sync
 from edged.simulation.recording import Assumed, Recording, read_recording, recorded_vehicle, wishes
-from edged.simulation.vehicle import SimCamera, SimDevice
+from edged.simulation.vehicle import Device, SimCamera
 from edged.work import Cost
 
 FILE = {"source": "file:front.mp4"}
@@ -52,7 +52,7 @@ def test_costs_rates_and_devices_are_the_recorded_ones(config):
     one = vehicle(config(lane={"rate_hz": 5, "priority": 3}), status("lane"), Assumed(own_ms=0.5, publish_ms=0.7))
     (load,) = one.engines.values()
     assert (load.device, load.cost, load.batch) == ("cpu", Cost(0.002, 0.01), 4)
-    assert one.devices == {"cpu": SimDevice(2.0, 2)}
+    assert one.devices == {"cpu": Device(2.0, 2)}
     assert one.cameras[0] == SimCamera("front", 14.99, 0.0015, Mode.PARKED, one.cameras[0].linger_s)
     assert (one.own_s, one.publish_s) == (0.0005, 0.0007)
     assert (one.tasks[0].task, one.tasks[0].rate_hz, one.tasks[0].priority) == ("lane", 5, 3)

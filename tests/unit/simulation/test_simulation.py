@@ -9,7 +9,7 @@ from edged.plan import Mode
 from edged.scheduler.groups import Sync
 from edged.simulation.report import report
 from edged.simulation.simulation import Simulation
-from edged.simulation.vehicle import Order, SimDevice, Vehicle
+from edged.simulation.vehicle import Device, Order, Vehicle
 
 
 def told(one, seconds=10.0, orders=()):
@@ -97,7 +97,7 @@ def test_groups_that_are_due_while_no_worker_is_free_end_when_one_is():
 
 
 def test_a_gpu_works_beside_the_cpu():
-    devices = {"cpu": SimDevice(2, 0), "gpu": SimDevice(1, 2)}
+    devices = {"cpu": Device(2, 0), "gpu": Device(1, 2)}
     one = Vehicle(tuple(map(camera, CAMERAS)), (task("one"),), {"net": net(device="gpu")}, devices)
     tasks, _, devices = told(one)
     assert tasks["one"]["rate_hz"] == pytest.approx(10.0, rel=0.05)
@@ -132,10 +132,10 @@ def test_an_order_that_cannot_be_obeyed_is_refused(order, words):
         ({"tasks": (task("one", "top"),)}, "task one: there is no camera top"),
         ({"tasks": (task("one", engine="other"),)}, "task one: there is no engine 'other'"),
         ({"engines": {"net": net(device="gpu")}}, "engine net: no worker serves its device 'gpu'"),
-        ({"devices": {"gpu": SimDevice(1, 1)}}, "there is no device 'cpu', which decodes; there are gpu"),
+        ({"devices": {"gpu": Device(1, 1)}}, "there is no device 'cpu', which decodes; there are gpu"),
     ],
 )
 def test_a_vehicle_whose_parts_do_not_fit_is_refused(parts, words):
-    whole = {"tasks": (task("one"),), "engines": {"net": net()}, "devices": {"cpu": SimDevice(1, 1)}}
+    whole = {"tasks": (task("one"),), "engines": {"net": net()}, "devices": {"cpu": Device(1, 1)}}
     with pytest.raises(ValueError, match=words):
         Vehicle(tuple(map(camera, CAMERAS)), **{**whole, **parts})

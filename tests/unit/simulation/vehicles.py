@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from edged.scheduler.demand import Demand, EngineLoad
 from edged.scheduler.groups import Sync
-from edged.simulation.vehicle import SimCamera, SimDevice, Vehicle
+from edged.simulation.vehicle import Device, SimCamera, Vehicle
 from edged.work import Cost
 
 RATES_HZ = (1.0, 2.5, 5.0, 10.0)
@@ -29,7 +29,7 @@ def net(picture_ms=5.0, fixed_ms=0.0, device="cpu", batch=1):
 def vehicle(*tasks, engines=None, cores=2.0, cameras=None, **more):
     """Return a vehicle with four cameras and one network, unless told otherwise."""
     found = cameras or tuple(camera(name) for name in CAMERAS)
-    return Vehicle(found, tasks, engines or {"net": net()}, {"cpu": SimDevice(cores, int(cores))}, **more)
+    return Vehicle(found, tasks, engines or {"net": net()}, {"cpu": Device(cores, int(cores))}, **more)
 
 
 @st.composite
