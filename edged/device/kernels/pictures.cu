@@ -1,0 +1,134 @@
+// Pictures in device memory -> one network input, batch x 3 x height x width, in one launch.
+//
+// Each plane is sampled on its own, bilinear, pixel centres at half integers (x_source = (x + 0.5) * scale - 0.5),
+// clamped at its border: what cv2.resize(INTER_LINEAR) does on the CPU. Then one 3x4 matrix makes the channels,
+// saturated to 0..255, and gain and bias normalise them. A map, where there is one, has the source pixel of every
+// pixel of the inner rectangle instead of the scale; what it puts outside the picture is padding. A row of zeros is a
+// picture of padding alone.
+//
+// Compiled at run time, with HALF for float16 outputs. Layouts: `edged/device/pictures.py`.
+
+#ifdef HALF
+typedef unsigned short Element;
+#else
+typedef float Element;
+#endif
+
+#ifdef __CUDACC_RTC__
+__device__ __forceinline__ unsigned short half_bits(float value) {
+    unsigned short bits;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value));
+    return bits;
+}
+#endif
+
+struct Point {
+    float x, y;
+};
+
+struct Picture {
+    const unsigned char *plane[3];
+    const Point *map;
+    int pitch[3];
+    int width, height;
+    int chroma_width, chroma_height;
+    int kind;
+    int left, top, inner_width, inner_height;
+    float scale_x, scale_y;
+    float matrix[12];
+};
+
+enum Kind { NV12 = 0, YUV = 1, RGB = 2, GRAY = 3 };
+
+struct Corners {
+    int x0, x1, y0, y1;
+    float fx, fy;
+};
+
+__device__ __forceinline__ Corners corners(float x, float y, int width, int height) {
+    x = fminf(fmaxf(x, 0.0f), (float)(width - 1));
+    y = fminf(fmaxf(y, 0.0f), (float)(height - 1));
+    Corners at;
+    at.x0 = (int)x;
+    at.y0 = (int)y;
+    at.x1 = min(at.x0 + 1, width - 1);
+    at.y1 = min(at.y0 + 1, height - 1);
+    at.fx = x - (float)at.x0;
+    at.fy = y - (float)at.y0;
+    return at;
+}
+
+// one sample of a plane whose samples lie `step` bytes apart
+__device__ __forceinline__ float sample(const unsigned char *plane, int pitch, int step, Corners at) {
+    const unsigned char *upper = plane + (long long)at.y0 * pitch, *lower = plane + (long long)at.y1 * pitch;
+    float a = upper[at.x0 * step], b = upper[at.x1 * step], c = lower[at.x0 * step], d = lower[at.x1 * step];
+    float top = a + at.fx * (b - a), bottom = c + at.fx * (d - c);
+    return top + at.fy * (bottom - top);
+}
+
+__device__ __forceinline__ Element element(float value) {
+#ifdef HALF
+    return half_bits(value);
+#else
+    return value;
+#endif
+}
+
+extern "C" __global__ void pictures(
+    Element *__restrict__ out, const Picture *__restrict__ pictures, int width, int height,
+    float gain0, float gain1, float gain2, float bias0, float bias1, float bias2, float pad0, float pad1, float pad2) {
+    int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
+    if (x >= width || y >= height) return;
+    const Picture &from = pictures[blockIdx.z];
+    float r = pad0, g = pad1, b = pad2;
+    int column = x - from.left, row = y - from.top;
+    if (column >= 0 && column < from.inner_width && row >= 0 && row < from.inner_height) {
+        float sx, sy;
+        if (from.map) {
+            Point at = from.map[row * from.inner_width + column];
+            sx = at.x;
+            sy = at.y;
+        } else {
+            sx = ((float)column + 0.5f) * from.scale_x - 0.5f;
+            sy = ((float)row + 0.5f) * from.scale_y - 0.5f;
+        }
+        if (!from.map || (sx >= -0.5f && sx <= (float)from.width - 0.5f && sy >= -0.5f &&
+                          sy <= (float)from.height - 0.5f)) {
+            Corners at = corners(sx, sy, from.width, from.height);
+            float first, second, third;
+            if (from.kind == RGB) {
+                first = sample(from.plane[0], from.pitch[0], 3, at);
+                second = sample(from.plane[0] + 1, from.pitch[0], 3, at);
+                third = sample(from.plane[0] + 2, from.pitch[0], 3, at);
+            } else {
+                first = sample(from.plane[0], from.pitch[0], 1, at);
+                if (from.kind == GRAY) {
+                    second = third = 128.0f;
+                } else {
+                    // the chroma plane covers the same picture with fewer samples
+                    float cx = (sx + 0.5f) * (float)from.chroma_width / (float)from.width - 0.5f;
+                    float cy = (sy + 0.5f) * (float)from.chroma_height / (float)from.height - 0.5f;
+                    Corners there = corners(cx, cy, from.chroma_width, from.chroma_height);
+                    if (from.kind == NV12) {
+                        second = sample(from.plane[1], from.pitch[1], 2, there);
+                        third = sample(from.plane[1] + 1, from.pitch[1], 2, there);
+                    } else {
+                        second = sample(from.plane[1], from.pitch[1], 1, there);
+                        third = sample(from.plane[2], from.pitch[2], 1, there);
+                    }
+                }
+            }
+            const float *m = from.matrix;
+            r = m[0] * first + m[1] * second + m[2] * third + m[3];
+            g = m[4] * first + m[5] * second + m[6] * third + m[7];
+            b = m[8] * first + m[9] * second + m[10] * third + m[11];
+            r = fminf(fmaxf(r, 0.0f), 255.0f) * gain0 + bias0;
+            g = fminf(fmaxf(g, 0.0f), 255.0f) * gain1 + bias1;
+            b = fminf(fmaxf(b, 0.0f), 255.0f) * gain2 + bias2;
+        }
+    }
+    long long area = (long long)width * height, to = 3 * area * blockIdx.z + (long long)y * width + x;
+    out[to] = element(r);
+    out[to + area] = element(g);
+    out[to + 2 * area] = element(b);
+}
