@@ -202,6 +202,7 @@ class HostDevice:
         self.alive: list[Any] = []
         self.graphs: list[HostGraph] = []
         self.broken = ""
+        self.context = id(self)
         self.closed = 0
         self._depth = threading.local()
 
@@ -250,7 +251,7 @@ class HostDevice:
     def copy_out(self, array, memory: HostMemory, stream: HostStream) -> None:
         assert array.flags.c_contiguous
         assert array.nbytes <= memory.nbytes
-        stream.do(lambda: np.copyto(array.reshape(-1).view(np.uint8), memory.array[: array.nbytes]))
+        stream.do(lambda: ctypes.memmove(array.ctypes.data, memory.pointer, array.nbytes))
 
     def capture(self, stream: HostStream, enqueue: Callable[[], bool]) -> HostGraph | None:
         self.must_be_active()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from types import SimpleNamespace
+
 import numpy as np
 
+from edged.device import gpu
 from edged.frame import Capture, DevicePlane, Frame, Picture, PixelFormat
 from edged.tensor import InputFormat
 
@@ -85,6 +89,27 @@ FORMATS = {
     "normalised": InputFormat("letterbox", "rgb", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 0),
     "0_to_255": InputFormat("stretch", "bgr", std=(1 / 255,) * 3),
 }
+
+
+def host_planes(picture):
+    """Return a picture's planes on the host: its own, or a copy of those in device memory once they are there."""
+    if picture.device is None:
+        return picture.planes
+    device = gpu.open_device(picture.device)
+    planes = []
+    with closing(device), device.active():
+        stream = device.stream()
+        if picture.ready:
+            stream.wait(picture.ready)
+        for number, plane in enumerate(picture.planes):
+            host = device.pinned((plane.height, plane.pitch), np.uint8)
+            device.copy_out(host, SimpleNamespace(pointer=plane.pointer, nbytes=host.nbytes), stream)
+            stream.synchronize()
+            pairs = picture.format is PixelFormat.NV12 and number == 1
+            rows = host[:, : plane.width * (2 if pairs else 1)].copy()
+            planes.append(rows.reshape(plane.height, plane.width, 2) if pairs else rows)
+        stream.free()
+    return tuple(planes)
 
 
 class Uploaded:

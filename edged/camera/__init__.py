@@ -11,6 +11,7 @@ SOURCES: Registry[CameraSource] = Registry(
     "camera backend",
     {
         "pyav": Spec("edged.camera.pyav:PyAvSource", "the PyAV wheel (av)"),
+        "nvdec": Spec("edged.camera.nvdec:NvdecSource", "PyNvVideoCodec, pycuda and cuda-bindings"),
         "jetson_utils": Spec("edged.camera.jetson:JetsonSource", "jetson-utils, built for this Python"),
         "gstreamer": Spec(
             "edged.camera.gstreamer:GStreamerSource", "the packages python3-gi and gir1.2-gst-plugins-base-1.0"

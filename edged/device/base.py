@@ -94,6 +94,8 @@ class Device(Protocol):
     """Compute capability, as in `8.7`."""
     driver: str
     """The newest CUDA that the driver knows, as in `12.6`."""
+    context: int
+    """The primary CUcontext as a number, for libraries that take it."""
 
     def active(self) -> AbstractContextManager[None]:
         """Make the device's context the thread's own for as long as the `with` block lasts."""

@@ -60,6 +60,7 @@ class Gpu:
         self.driver = f"{version // 1000}.{version % 1000 // 10}"
         self._cuda, self._driver = cuda, driver
         self._context: Any = device.retain_primary_context()
+        self.context = int(self._context.handle)
         self._modules: dict[bytes, Any] = {}
 
     def active(self) -> _Active:
