@@ -226,4 +226,13 @@ def engine_request(config: Config, task: TaskConfig, parser: type[Parser]) -> En
         store=config.edged.engines.store,
         gpu_fallback=task.engine.gpu_fallback,
         plugins=task.engine.plugins,
+        urgency=_urgency(config, task),
     )
+
+
+def _urgency(config: Config, task: TaskConfig) -> float:
+    """Return the place, in 0..1, of the highest priority that a task's engine serves, among those of all tasks."""
+    ranks = sorted({other.priority for other in config.tasks.values()})
+    same = (other.priority for other in config.tasks.values()
+            if (other.model.onnx, other.engine) == (task.model.onnx, task.engine))  # fmt: skip
+    return ranks.index(max(same)) / max(1, len(ranks) - 1)

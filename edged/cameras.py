@@ -6,18 +6,22 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from edged.camera import ORDER, SOURCES
+from edged.assembly import Assembled
+from edged.camera import ON_DEVICE, ORDER, SOURCES
 from edged.camera.base import CameraSource, Opening
 from edged.camera.counter import FrameCounter
 from edged.camera.worker import CameraWorker, Sink, Traits
 from edged.config import CameraConfig, Config, Secrets
 from edged.errors import BackendUnavailable
+from edged.scheduler.demand import CPU
 
 
-def camera_worker(name: str, config: Config, secrets: Secrets, sink: Sink, counter: FrameCounter) -> CameraWorker:
-    """Return the worker of one camera, closed until a plan wakes it."""
+def camera_worker(
+    name: str, config: Config, secrets: Secrets, sink: Sink, counter: FrameCounter, gpu: int | None = None
+) -> CameraWorker:
+    """Return the worker of one camera, closed until a plan wakes it. `gpu` is as `gpu_of` says."""
     camera, edged = config.cameras[name], config.edged
-    backend, opener = source_opener(name, camera, secrets)
+    backend, opener = source_opener(name, camera, secrets, gpu)
     traits = Traits(
         camera=name,
         loop=camera.loop,
@@ -31,16 +35,40 @@ def camera_worker(name: str, config: Config, secrets: Secrets, sink: Sink, count
     return CameraWorker(traits, backend, opener, sink, counter)
 
 
-def source_opener(camera: str, config: CameraConfig, secrets: Secrets) -> tuple[str, Callable[[], CameraSource]]:
+def gpu_of(camera: str, config: Config, assembled: Assembled) -> int | None:
+    """Return the GPU whose engines read a camera's frames: its own where several do, that of the highest priority.
+
+    None where any of them is read by the CPU, or by nobody: such frames are decoded into host memory.
+    """
+    readers = [
+        (-task.priority, assembled.engines[assembled.task_engine[name]].engine.device)
+        for name, task in config.tasks.items()
+        if camera in task.cameras and name in assembled.task_engine
+    ]
+    if not readers or any(device == CPU for _, device in readers):
+        return None
+    _, device = min(readers)
+    return int(device.removeprefix("gpu")) if device.startswith("gpu") else 0  # a DLA is beside GPU 0
+
+
+def source_opener(
+    camera: str, config: CameraConfig, secrets: Secrets, gpu: int | None = None
+) -> tuple[str, Callable[[], CameraSource]]:
     """Return the back end that serves a camera, and how to open it.
 
-    The camera's own order is tried, else its scheme's; the first one whose library is there is taken. Where none is,
-    opening says why, each time: the library may be installed while the daemon runs.
+    The camera's own order is tried, else its scheme's; the first one whose library is there, and whose pictures the
+    camera's engines can read, is taken. Where none is, opening says why, each time: the library may be installed while
+    the daemon runs.
     """
     order = config.backend or ORDER[config.source.scheme]
-    opening = _opening(camera, config, secrets)
+    opening = replace(_opening(camera, config, secrets), gpu=gpu or 0)
     missing: list[str] = []
     for backend in order:
+        if backend in ON_DEVICE and gpu is None:
+            missing.append(
+                f"camera backend {backend!r} keeps pictures on a GPU, where no engine of its tasks reads them"
+            )
+            continue
         try:
             return backend, partial(_open, SOURCES.load(backend), opening, secrets)
         except BackendUnavailable as exc:

@@ -8,13 +8,13 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edged.assembly import Assembled, assemble, doors, not_yet
 from edged.camera.pool import CameraPool
 from edged.camera.worker import CameraReport
-from edged.cameras import camera_worker
+from edged.cameras import camera_worker, gpu_of
 from edged.config import Config, Secrets
 from edged.control.server import ControlServer, Request
 from edged.engine_room import EngineRoom
@@ -351,6 +351,7 @@ class Daemon:
         """Apply a changed configuration: what is equal in both goes on as it runs."""
         self._supervisor.stop([Reloader.name])
         found = difference(self._config, loaded.config, self._secrets, loaded.secrets, self._started_with)
+        found = replace(found, cameras=found.cameras | self._moved(loaded, found))
         self._report(loaded.assembled, loaded.config)
         self._let_go(found)
         self._engines.take_over(loaded.assembled)
@@ -369,6 +370,14 @@ class Daemon:
         self._follow(self._make_plan(reports))  # an equal plan may lead to another engine
         self._publish_states(reports)
         self._tell_reloaded(found)
+
+    def _moved(self, loaded: Loaded, found: Difference) -> frozenset[str]:
+        """Return the cameras whose engines go to another GPU, or leave it: they are decoded elsewhere from now on."""
+        both = (self._config.cameras.keys() & loaded.config.cameras.keys()) - found.cameras
+        return frozenset(
+            name for name in both
+            if gpu_of(name, self._config, self._assembled) != gpu_of(name, loaded.config, loaded.assembled)
+        )  # fmt: skip
 
     def _let_go(self, found: Difference) -> None:
         """End the routes and workers of cameras that go or change; what the plan says of the others stays."""
@@ -406,10 +415,11 @@ class Daemon:
         return ControlServer(plain, [*self._commands, "reload"], self._submit, guard, request_max_bytes, immediate)
 
     def _start_cameras(self, cameras: frozenset[str]) -> None:
-        sink, counter = self._dispatcher.offer, self._pool.counter
+        config, sink, counter = self._config, self._dispatcher.offer, self._pool.counter
+        gpus = {name: gpu_of(name, config, self._assembled) for name in cameras}
         self._pool.replace(
             {
-                name: camera_worker(name, self._config, self._secrets, sink, counter(name))
+                name: camera_worker(name, config, self._secrets, sink, counter(name), gpus[name])
                 for name in self._config.cameras
                 if name in cameras
             }

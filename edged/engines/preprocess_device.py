@@ -77,9 +77,13 @@ class DevicePreprocessor:
 
     def enqueue(self, count: int, out: Memory, stream: Stream) -> None:
         """Enqueue the conversion of the first `count` images into the network's input. It may be recorded."""
+        self._device.copy_in(self._memory, self._rows[:count], stream)
+        self.launch(count, out, stream)
+
+    def launch(self, count: int, out: Memory, stream: Stream) -> None:
+        """Enqueue the kernel alone, for images that the device knows of already."""
         width, height = self._size
         grid = (-(-width // BLOCK[0]), -(-height // BLOCK[1]), count)
-        self._device.copy_in(self._memory, self._rows[:count], stream)
         self._kernel.launch(stream, grid, BLOCK, out.pointer, self._memory.pointer, width, height, *self._constants)
 
     def free(self) -> None:
