@@ -48,9 +48,10 @@ def prepare(args):
         target.mux(stream.encode(None))
 
 
-def captured(device, stream, converter, batch, out):
+def captured(device, stream, converters, batch, out):
     def enqueue():
-        converter.launch(batch, out, stream)
+        for converter in converters:
+            converter.launch(batch, out, stream)
         return True
 
     return device.capture(stream, enqueue)
@@ -92,20 +93,17 @@ def kernel(args):
                     converters[-1].describe(index, pictures[number * batch + index][1])
                 converters[-1].enqueue(batch, out, stream)
             stream.synchronize()
-            graphs = [captured(device, stream, one, batch, out) for one in converters]
+            graph = captured(device, stream, converters, batch, out)
             rounds = 50
-            for graph in graphs:
-                graph.launch(stream)
+            graph.launch(stream)
             driver.cuEventRecord(begin, stream.handle)
             for _ in range(rounds):
-                for graph in graphs:
-                    graph.launch(stream)
+                graph.launch(stream)
             driver.cuEventRecord(end, stream.handle)
             stream.synchronize()
             _, milliseconds = driver.cuEventElapsedTime(begin, end)
             print(f"{dtype}: {1000 * milliseconds / rounds / sets:.1f} us a batch")
-            for graph in graphs:
-                graph.free()
+            graph.free()
             for converter in converters:
                 converter.free()
             out.free()

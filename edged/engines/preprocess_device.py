@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 KINDS = {PixelFormat.NV12: 0, PixelFormat.YUV: 1, PixelFormat.RGB: 2, PixelFormat.GRAY: 3}
+NV12_EVEN = 4  # pairs may be read as one: every row begins at an even address
 ROW = struct.Struct("<4Q 3i 2i 2i 2f i 2i 2i 2f 12f")
 """One picture as the kernel reads it, `struct Picture` there: planes, map, pitches, sizes of the first plane and of
 chroma, scale of chroma, kind, corner and size of the inner rectangle, scale, matrix."""
@@ -27,7 +28,6 @@ NOTHING = bytes(ROW.size)
 KNOWN_MAX = 512  # rows kept
 LAYOUT = "PPii" + "f" * 9
 BLOCK = (32, 8, 1)
-ROWS = 4  # pixels of one thread
 
 
 class DevicePreprocessor:
@@ -43,7 +43,7 @@ class DevicePreprocessor:
 
     def __init__(self, device: Device, size: tuple[int, int], fmt: InputFormat, dtype: str, capacity: int) -> None:
         self._device, self._size, self._format = device, size, fmt
-        defines = [f"ROWS={ROWS}", *(["HALF"] if dtype == "float16" else [])]
+        defines = ["HALF"] if dtype == "float16" else []
         self._kernel = device.kernel(kernels.source("pictures"), "pictures", LAYOUT, defines)
         self._rows = cast("NDArray[np.uint8]", device.pinned((capacity, ROW.size), np.uint8))
         self._bytes = self._rows.data.cast("B")
@@ -84,7 +84,7 @@ class DevicePreprocessor:
     def launch(self, count: int, out: Memory, stream: Stream) -> None:
         """Enqueue the kernel alone, for images that the device knows of already."""
         width, height = self._size
-        grid = (-(-width // BLOCK[0]), -(-height // (BLOCK[1] * ROWS)), count)
+        grid = (-(-width // BLOCK[0]), -(-height // BLOCK[1]), count)
         self._kernel.launch(stream, grid, BLOCK, out.pointer, self._memory.pointer, width, height, *self._constants)
 
     def free(self) -> None:
@@ -96,11 +96,14 @@ class DevicePreprocessor:
         planes = cast("tuple[DevicePlane, ...]", picture.planes)
         luma, chroma = planes[0], planes[min(1, len(planes) - 1)]
         absent = (0,) * (3 - len(planes))
+        kind = KINDS[picture.format]
+        if picture.format is PixelFormat.NV12 and not (chroma.pointer | chroma.pitch) & 1:
+            kind = NV12_EVEN
         return fit, ROW.pack(
             *(plane.pointer for plane in planes), *absent, 0,
             *(plane.pitch for plane in planes), *absent,
             luma.width, luma.height, chroma.width, chroma.height,
-            chroma.width / luma.width, chroma.height / luma.height, KINDS[picture.format],
+            chroma.width / luma.width, chroma.height / luma.height, kind,
             fit.left, fit.top, fit.inner_width, fit.inner_height,
             luma.width / fit.inner_width, luma.height / fit.inner_height, *self._matrix(picture),
         )  # fmt: skip

@@ -6,7 +6,7 @@
 // pixel of the inner rectangle instead of the scale; what it puts outside the picture is padding. A row of zeros is a
 // picture of padding alone.
 //
-// Compiled at run time, with ROWS, and HALF for float16 outputs. Layouts: `edged/device/pictures.py`.
+// Compiled at run time, with HALF for float16 outputs. Layouts: `edged/device/pictures.py`.
 
 #ifdef HALF
 typedef unsigned short Element;
@@ -39,7 +39,7 @@ struct Picture {
     float matrix[12];
 };
 
-enum Kind { NV12 = 0, YUV = 1, RGB = 2, GRAY = 3 };
+enum Kind { NV12 = 0, YUV = 1, RGB = 2, GRAY = 3, NV12_EVEN = 4 };
 
 struct Corners {
     int x0, x1, y0, y1;
@@ -70,7 +70,7 @@ __device__ __forceinline__ float sample(const unsigned char *plane, int pitch, i
     return blend(upper[at.x0 * step], upper[at.x1 * step], lower[at.x0 * step], lower[at.x1 * step], at);
 }
 
-// both samples of an NV12 chroma plane with one load for each corner: its rows begin at even addresses
+// both samples of an NV12 chroma plane with one load for each corner: its rows begin at even addresses (NV12_EVEN)
 __device__ __forceinline__ void sample_pairs(const unsigned char *plane, int pitch, Corners at, float &u, float &v) {
     const unsigned short *upper = (const unsigned short *)(plane + (long long)at.y0 * pitch);
     const unsigned short *lower = (const unsigned short *)(plane + (long long)at.y1 * pitch);
@@ -87,86 +87,66 @@ __device__ __forceinline__ Element element(float value) {
 #endif
 }
 
-struct Pixel {
-    float first, second, third;
-    bool inside;
-};
-
-// the samples of one pixel of the input; `inside` is false where it is padding
-__device__ __forceinline__ Pixel read(const Picture &from, bool pairs, int column, int row) {
-    Pixel pixel;
-    pixel.first = pixel.second = pixel.third = 0.0f;
-    pixel.inside = column >= 0 && column < from.inner_width && row >= 0 && row < from.inner_height;
-    if (!pixel.inside) return pixel;
+// Y, U, V or R, G, B of one pixel of the inner rectangle; false where it shows nothing of the picture
+__device__ __forceinline__ bool read(const Picture &from, int column, int row, float &first, float &second, float &third) {
     float sx, sy;
     if (from.map) {
         Point at = from.map[row * from.inner_width + column];
         sx = at.x;
         sy = at.y;
-        pixel.inside = sx >= -0.5f && sx <= (float)from.width - 0.5f && sy >= -0.5f && sy <= (float)from.height - 0.5f;
-        if (!pixel.inside) return pixel;
+        if (!(sx >= -0.5f && sx <= (float)from.width - 0.5f && sy >= -0.5f && sy <= (float)from.height - 0.5f))
+            return false;
     } else {
         sx = ((float)column + 0.5f) * from.scale_x - 0.5f;
         sy = ((float)row + 0.5f) * from.scale_y - 0.5f;
     }
     Corners at = corners(sx, sy, from.width, from.height);
     if (from.kind == RGB) {
-        pixel.first = sample(from.plane[0], from.pitch[0], 3, at);
-        pixel.second = sample(from.plane[0] + 1, from.pitch[0], 3, at);
-        pixel.third = sample(from.plane[0] + 2, from.pitch[0], 3, at);
-        return pixel;
+        first = sample(from.plane[0], from.pitch[0], 3, at);
+        second = sample(from.plane[0] + 1, from.pitch[0], 3, at);
+        third = sample(from.plane[0] + 2, from.pitch[0], 3, at);
+        return true;
     }
-    pixel.first = sample(from.plane[0], from.pitch[0], 1, at);
+    first = sample(from.plane[0], from.pitch[0], 1, at);
     if (from.kind == GRAY) {
-        pixel.second = pixel.third = 128.0f;
-        return pixel;
+        second = third = 128.0f;
+        return true;
     }
     // the chroma plane covers the same picture with fewer samples
     float cx = (sx + 0.5f) * from.chroma_scale_x - 0.5f, cy = (sy + 0.5f) * from.chroma_scale_y - 0.5f;
-    Corners there = corners(cx, cy, from.chroma_width, from.chroma_height);
-    if (from.kind == NV12 && pairs) {
-        sample_pairs(from.plane[1], from.pitch[1], there, pixel.second, pixel.third);
+    at = corners(cx, cy, from.chroma_width, from.chroma_height);
+    if (from.kind == NV12_EVEN) {
+        sample_pairs(from.plane[1], from.pitch[1], at, second, third);
     } else if (from.kind == NV12) {
-        pixel.second = sample(from.plane[1], from.pitch[1], 2, there);
-        pixel.third = sample(from.plane[1] + 1, from.pitch[1], 2, there);
+        second = sample(from.plane[1], from.pitch[1], 2, at);
+        third = sample(from.plane[1] + 1, from.pitch[1], 2, at);
     } else {
-        pixel.second = sample(from.plane[1], from.pitch[1], 1, there);
-        pixel.third = sample(from.plane[2], from.pitch[2], 1, there);
+        second = sample(from.plane[1], from.pitch[1], 1, at);
+        third = sample(from.plane[2], from.pitch[2], 1, at);
     }
-    return pixel;
+    return true;
 }
 
-// each thread makes ROWS pixels, one below the other at the distance of its block's height: more loads are under way
 extern "C" __global__ void pictures(
     Element *__restrict__ out, const Picture *__restrict__ pictures, int width, int height,
     float gain0, float gain1, float gain2, float bias0, float bias1, float bias2, float pad0, float pad1, float pad2) {
-    int x = blockIdx.x * blockDim.x + threadIdx.x, first_y = blockIdx.y * blockDim.y * ROWS + threadIdx.y;
-    if (x >= width) return;
-    const Picture from = pictures[blockIdx.z];
-    bool pairs = ((from.pitch[1] | (int)(long long)from.plane[1]) & 1) == 0;
-    Pixel pixels[ROWS];
-#pragma unroll
-    for (int k = 0; k < ROWS; k++)
-        pixels[k] = read(from, pairs, x - from.left, first_y + k * blockDim.y - from.top);
-    long long area = (long long)width * height, base = 3 * area * blockIdx.z + x;
-    const float *m = from.matrix;
-#pragma unroll
-    for (int k = 0; k < ROWS; k++) {
-        int y = first_y + k * blockDim.y;
-        if (y >= height) return;
-        Pixel p = pixels[k];
-        float r = pad0, g = pad1, b = pad2;
-        if (p.inside) {
-            r = m[0] * p.first + m[1] * p.second + m[2] * p.third + m[3];
-            g = m[4] * p.first + m[5] * p.second + m[6] * p.third + m[7];
-            b = m[8] * p.first + m[9] * p.second + m[10] * p.third + m[11];
-            r = fminf(fmaxf(r, 0.0f), 255.0f) * gain0 + bias0;
-            g = fminf(fmaxf(g, 0.0f), 255.0f) * gain1 + bias1;
-            b = fminf(fmaxf(b, 0.0f), 255.0f) * gain2 + bias2;
-        }
-        Element *to = out + base + (long long)y * width;
-        to[0] = element(r);
-        to[area] = element(g);
-        to[2 * area] = element(b);
+    int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
+    if (x >= width || y >= height) return;
+    const Picture &from = pictures[blockIdx.z];
+    float r = pad0, g = pad1, b = pad2, first, second, third;
+    int column = x - from.left, row = y - from.top;
+    if (column >= 0 && column < from.inner_width && row >= 0 && row < from.inner_height &&
+        read(from, column, row, first, second, third)) {
+        const float *m = from.matrix;
+        r = m[0] * first + m[1] * second + m[2] * third + m[3];
+        g = m[4] * first + m[5] * second + m[6] * third + m[7];
+        b = m[8] * first + m[9] * second + m[10] * third + m[11];
+        r = fminf(fmaxf(r, 0.0f), 255.0f) * gain0 + bias0;
+        g = fminf(fmaxf(g, 0.0f), 255.0f) * gain1 + bias1;
+        b = fminf(fmaxf(b, 0.0f), 255.0f) * gain2 + bias2;
     }
+    long long area = (long long)width * height, to = 3 * area * blockIdx.z + (long long)y * width + x;
+    out[to] = element(r);
+    out[to + area] = element(g);
+    out[to + 2 * area] = element(b);
 }
