@@ -98,8 +98,8 @@ def places_of(table: EngineTable) -> dict[str, Place]:
 def devices_of(table: EngineTable) -> Mapping[str, Device]:
     """Return the devices that there is work for; the CPU is always one, for it decodes.
 
-    The CPU's time is that of its cores. On a GPU or DLA inferences overlap, and what one of them took is the time of its
-    worker, all waits included: such a device has as many seconds a second as it has workers.
+    The CPU's time is that of its cores. On a GPU or DLA inferences overlap, and what one of them took is the time of
+    its worker, all waits included: such a device has as many seconds a second as it has workers.
     """
     workers: dict[str, int] = {CPU: 0}
     for loaded in table.engines.values():

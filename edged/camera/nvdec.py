@@ -26,7 +26,7 @@ except (RuntimeError, OSError) as exc:  # it asks the driver for its version whi
     raise BackendUnavailable(f"camera backend 'nvdec': {(str(exc).splitlines() or [''])[0]}") from exc
 
 CODECS = {"h264": "H264", "hevc": "HEVC", "av1": "AV1", "vp9": "VP9"}
-FILTERS = {"h264": "h264_mp4toannexb", "hevc": "hevc_mp4toannexb"}  # what is Annex B already passes as it is
+FILTERS = {"h264": "h264_mp4toannexb", "hevc": "hevc_mp4toannexb"}  # for avcC and hvcC; the rest is Annex B already
 END_OF_PICTURE = int(nvc.VideoPacketFlag.ENDOFPICTURE)  # else a picture comes out with the next packet
 PIXELS = ("yuv420p", "yuvj420p", "nv12")
 
@@ -56,7 +56,7 @@ class NvdecSource:
             self._reorders = bool(getattr(self._context, "has_b_frames", True))
             with self._device.active():
                 self._stream = self._device.stream()
-            if self._context.name in FILTERS:
+            if self._context.name in FILTERS and bytes(self._context.extradata or b"")[:1] == b"\x01":
                 self._filter = BitStreamFilterContext(FILTERS[self._context.name], self._packets.stream)
         except BaseException:
             self.close()

@@ -28,6 +28,27 @@ SLEEPING, NO_TIMES = 1, 2  # CU_EVENT_BLOCKING_SYNC, CU_EVENT_DISABLE_TIMING
 TYPES = {"P": ctypes.c_void_p, "i": ctypes.c_int, "f": ctypes.c_float}
 
 
+class _Quick:
+    """Driver calls that only enqueue, made without letting go of the interpreter's lock.
+
+    They take a few microseconds; getting the lock back from sixty threads takes much longer. cuda-bindings lets go of
+    it in every call.
+    """
+
+    def __init__(self) -> None:
+        library = ctypes.PyDLL("libcuda.so.1")
+        pointer = ctypes.c_void_p
+        for name, types in {
+            "cuGraphLaunch": (pointer, pointer),
+            "cuEventRecord": (pointer, pointer),
+            "cuStreamWaitEvent": (pointer, pointer, ctypes.c_uint),
+            "cuMemcpyAsync": (pointer, pointer, ctypes.c_size_t, pointer),
+        }.items():
+            function = getattr(library, name)
+            function.argtypes, function.restype = types, ctypes.c_int
+            setattr(self, name, function)
+
+
 def open_device(number: int) -> Gpu:
     """Return the GPU of that number.
 
@@ -44,7 +65,7 @@ def open_device(number: int) -> Gpu:
         count = cuda.Device.count()
         if number >= count:
             raise BackendUnavailable(f"no GPU {number}; this machine has {count}")
-        return Gpu(number, cuda, driver)
+        return Gpu(number, cuda, driver, _Quick())
     except cuda.Error as exc:
         raise BackendUnavailable(f"no usable GPU: {exc}") from exc
 
@@ -52,13 +73,13 @@ def open_device(number: int) -> Gpu:
 class Gpu:
     """One GPU of this machine. See `Device`."""
 
-    def __init__(self, number: int, cuda: Any, driver: Any) -> None:
+    def __init__(self, number: int, cuda: Any, driver: Any, quick: Any) -> None:
         device = cuda.Device(number)
         self.number, self.name = number, device.name()
         self.capability = "{}.{}".format(*device.compute_capability())
         version = cuda.get_driver_version()
         self.driver = f"{version // 1000}.{version % 1000 // 10}"
-        self._cuda, self._driver = cuda, driver
+        self._cuda, self._driver, self._quick = cuda, driver, quick
         self._context: Any = device.retain_primary_context()
         self.context = int(self._context.handle)
         self._modules: dict[bytes, Any] = {}
@@ -72,11 +93,11 @@ class Gpu:
         driver = self._driver
         least, greatest = _must(driver, driver.cuCtxGetStreamPriorityRange())  # the greatest is the lowest number
         priority = least + round((greatest - least) * urgency)
-        return _Stream(driver, _must(driver, driver.cuStreamCreateWithPriority(NON_BLOCKING, priority)))
+        return _Stream(driver, self._quick, _must(driver, driver.cuStreamCreateWithPriority(NON_BLOCKING, priority)))
 
     def event(self) -> Event:
         """Return an event without times whose wait sleeps instead of spinning."""
-        return _Event(self._driver, _must(self._driver, self._driver.cuEventCreate(SLEEPING | NO_TIMES)))
+        return _Event(self._driver, self._quick, _must(self._driver, self._driver.cuEventCreate(SLEEPING | NO_TIMES)))
 
     def allocate(self, nbytes: int) -> Memory:
         """Take device memory."""
@@ -101,7 +122,7 @@ class Gpu:
 
     def copy(self, to: int, source: int, nbytes: int, stream: Stream) -> None:
         """Enqueue a copy within device memory; addresses are unique over all devices and the host."""
-        _must(self._driver, self._driver.cuMemcpyAsync(to, source, nbytes, stream.handle))
+        _must_be_done(self._driver, self._quick.cuMemcpyAsync(to, source, nbytes, stream.handle))
 
     def kernel(self, source: str, name: str, layout: str, defines: Sequence[str] = ()) -> Kernel:
         """Compile with NVRTC, and load what it made once."""
@@ -130,7 +151,7 @@ class Gpu:
         if status != driver.CUresult.CUDA_SUCCESS or not int(graph):
             return None
         try:
-            return _Graph(driver, _must(driver, driver.cuGraphInstantiate(graph, 0))) if recorded else None
+            return _Graph(driver, self._quick, _must(driver, driver.cuGraphInstantiate(graph, 0))) if recorded else None
         finally:
             _must(driver, driver.cuGraphDestroy(graph))
 
@@ -165,14 +186,14 @@ class _Active:
 
 
 class _Stream:
-    def __init__(self, driver: Any, native: Any) -> None:
-        self._driver, self._native, self.handle = driver, native, int(native)
+    def __init__(self, driver: Any, quick: Any, native: Any) -> None:
+        self._driver, self._quick, self._native, self.handle = driver, quick, native, int(native)
 
     def synchronize(self) -> None:
         _must(self._driver, self._driver.cuStreamSynchronize(self._native))
 
     def wait(self, event: int) -> None:
-        _must(self._driver, self._driver.cuStreamWaitEvent(self._native, event, 0))
+        _must_be_done(self._driver, self._quick.cuStreamWaitEvent(self.handle, event, 0))
 
     def free(self) -> None:
         if self._native is not None:
@@ -181,11 +202,11 @@ class _Stream:
 
 
 class _Event:
-    def __init__(self, driver: Any, native: Any) -> None:
-        self._driver, self._native, self.handle = driver, native, int(native)
+    def __init__(self, driver: Any, quick: Any, native: Any) -> None:
+        self._driver, self._quick, self._native, self.handle = driver, quick, native, int(native)
 
     def record(self, stream: Stream) -> None:
-        _must(self._driver, self._driver.cuEventRecord(self._native, stream.handle))
+        _must_be_done(self._driver, self._quick.cuEventRecord(self.handle, stream.handle))
 
     def wait(self) -> None:
         _must(self._driver, self._driver.cuEventSynchronize(self._native))
@@ -216,11 +237,11 @@ class _Kernel:
 
 
 class _Graph:
-    def __init__(self, driver: Any, native: Any) -> None:
-        self._driver, self._native = driver, native
+    def __init__(self, driver: Any, quick: Any, native: Any) -> None:
+        self._driver, self._quick, self._native, self._handle = driver, quick, native, int(native)
 
     def launch(self, stream: Stream) -> None:
-        _must(self._driver, self._driver.cuGraphLaunch(self._native, stream.handle))
+        _must_be_done(self._driver, self._quick.cuGraphLaunch(self._handle, stream.handle))
 
     def free(self) -> None:
         if self._native is not None:
@@ -258,6 +279,12 @@ def _translated(cuda: Any) -> Iterator[None]:
         yield
     except cuda.Error as exc:
         raise DeviceError(f"CUDA: {exc}") from exc
+
+
+def _must_be_done(driver: Any, status: int) -> None:
+    """Raise what a quick call answered."""
+    if status != 0:
+        raise DeviceError(f"CUDA: {driver.CUresult(status).name}")
 
 
 def _must(library: Any, answer: Any, statuses: str = "CUresult") -> Any:

@@ -27,7 +27,7 @@ chroma, scale of chroma, kind, corner and size of the inner rectangle, scale, ma
 NOTHING = bytes(ROW.size)
 KNOWN_MAX = 512  # rows kept
 LAYOUT = "PPii" + "f" * 9
-BLOCK = (32, 8, 1)
+BLOCK = (32, 4, 1)
 
 
 class DevicePreprocessor:

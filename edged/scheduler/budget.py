@@ -23,7 +23,7 @@ CLOCK_STEP = 0.02  # a smaller change of a clock is left to the measurements
 
 @dataclass(frozen=True)
 class Device:
-    """A device: the seconds of work it has a second (CPU: its cores; else: its workers), and how many workers serve it."""
+    """A device: the seconds of work it has a second (its cores or workers), and how many workers serve it."""
 
     units: float
     workers: int

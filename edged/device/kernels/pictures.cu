@@ -15,11 +15,14 @@ typedef float Element;
 #endif
 
 #ifdef __CUDACC_RTC__
+#define BOUNDS __launch_bounds__(128, 16)  // so few registers that as many threads as there can be hide the memory's latency
 __device__ __forceinline__ unsigned short half_bits(float value) {
     unsigned short bits;
     asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value));
     return bits;
 }
+#else
+#define BOUNDS
 #endif
 
 struct Point {
@@ -66,14 +69,14 @@ __device__ __forceinline__ float blend(float a, float b, float c, float d, Corne
 
 // one sample of a plane whose samples lie `step` bytes apart
 __device__ __forceinline__ float sample(const unsigned char *plane, int pitch, int step, Corners at) {
-    const unsigned char *upper = plane + (long long)at.y0 * pitch, *lower = plane + (long long)at.y1 * pitch;
+    const unsigned char *upper = plane + at.y0 * pitch, *lower = plane + at.y1 * pitch;
     return blend(upper[at.x0 * step], upper[at.x1 * step], lower[at.x0 * step], lower[at.x1 * step], at);
 }
 
 // both samples of an NV12 chroma plane with one load for each corner: its rows begin at even addresses (NV12_EVEN)
 __device__ __forceinline__ void sample_pairs(const unsigned char *plane, int pitch, Corners at, float &u, float &v) {
-    const unsigned short *upper = (const unsigned short *)(plane + (long long)at.y0 * pitch);
-    const unsigned short *lower = (const unsigned short *)(plane + (long long)at.y1 * pitch);
+    const unsigned short *upper = (const unsigned short *)(plane + at.y0 * pitch);
+    const unsigned short *lower = (const unsigned short *)(plane + at.y1 * pitch);
     unsigned a = upper[at.x0], b = upper[at.x1], c = lower[at.x0], d = lower[at.x1];
     u = blend(a & 255, b & 255, c & 255, d & 255, at);
     v = blend(a >> 8, b >> 8, c >> 8, d >> 8, at);
@@ -127,7 +130,7 @@ __device__ __forceinline__ bool read(const Picture &from, int column, int row, f
     return true;
 }
 
-extern "C" __global__ void pictures(
+extern "C" __global__ void BOUNDS pictures(
     Element *__restrict__ out, const Picture *__restrict__ pictures, int width, int height,
     float gain0, float gain1, float gain2, float bias0, float bias1, float bias2, float pad0, float pad1, float pad2) {
     int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
@@ -145,8 +148,9 @@ extern "C" __global__ void pictures(
         g = fminf(fmaxf(g, 0.0f), 255.0f) * gain1 + bias1;
         b = fminf(fmaxf(b, 0.0f), 255.0f) * gain2 + bias2;
     }
-    long long area = (long long)width * height, to = 3 * area * blockIdx.z + (long long)y * width + x;
-    out[to] = element(r);
-    out[to + area] = element(g);
-    out[to + 2 * area] = element(b);
+    int area = width * height;
+    Element *to = out + 3LL * area * blockIdx.z + (y * width + x);
+    to[0] = element(r);
+    to[area] = element(g);
+    to[2 * area] = element(b);
 }
