@@ -192,7 +192,7 @@ def daemon(args):
         while time.monotonic() < until_s:
             subscriber.receive(0.1)
         before, cpu_s, begin_s = process.status(), process.cpu_s(), time.monotonic()
-        ages, sizes = [], []
+        ages, sizes, stages = [], [], {name: [] for name in ("decode", "wait", "convert", "infer", "parse", "send")}
         while time.monotonic() - begin_s < args.seconds:
             result = subscriber.receive(1)
             if result is None:
@@ -202,6 +202,8 @@ def daemon(args):
             decoded_ns = t["mono_ns"] + 1e6 * (spent["total"] - rest)
             ages.append((t["publish_mono_ns"] - decoded_ns) / 1e6)
             sizes.append(result.message["engine"]["batch"])
+            for name, values in stages.items():
+                values.append(spent.get(name, ages[-1] - rest))
         took_s, cpu_s, after = time.monotonic() - begin_s, process.cpu_s() - cpu_s, process.status()
     ages.sort()
     task = {}
@@ -215,6 +217,10 @@ def daemon(args):
                 task[cause] -= count
     stage = {name: round(1e6 * (after["cpu_s"][name] - before["cpu_s"][name]) / max(1, len(ages)))
              for name in ("decode", "convert", "infer", "parse")}  # fmt: skip
+    print("| ms | decode | wait | convert | infer | parse | send |\n|" + " --- |" * 7)
+    for share in (0.5, 0.99):
+        cells = (f"{float(np.quantile(values, share)):.2f}" for values in stages.values())
+        print(f"| p{100 * share:g} | " + " | ".join(cells) + " |")
     row = {
         "results_hz": round(len(ages) / took_s, 1), "p50_ms": round(ages[len(ages) // 2], 2),
         "p99_ms": round(ages[int(len(ages) * 0.99)], 2), "cores": round(cpu_s / took_s, 2), "frames": task,

@@ -106,20 +106,21 @@ def parse(output, score_min, width, height):
     return [(int(ids[k]), float(scores[k]), corners[k].tolist()) for k in np.array(kept).flatten()]
 
 
-def frames_of(gpu, video, stop):
+def frames_of(gpu, args, stop):
     """Yield (frame, bytes of a row, rows), over and over, with one decoder for all rounds."""
     import PyNvVideoCodec as nvc  # noqa: N813 - as its own samples call it
 
     stream, decoder = gpu.cuda.Stream(1), None
     while not stop.is_set():
-        demuxer = nvc.CreateDemuxer(filename=video)
+        demuxer = nvc.CreateDemuxer(filename=args.video)
         if decoder is None:
             decoder = nvc.CreateDecoder(
                 gpuid=0, codec=demuxer.GetNvCodecId(), cudacontext=gpu.context.handle, cudastream=stream.handle,
-                usedevicememory=True, latency=nvc.DisplayDecodeLatencyType.LOW,
+                usedevicememory=True,
+                latency=nvc.DisplayDecodeLatencyType.NATIVE if args.late else nvc.DisplayDecodeLatencyType.LOW,
             )  # fmt: skip
         for packet in demuxer:
-            packet.decode_flag = int(nvc.VideoPacketFlag.ENDOFPICTURE) if packet.bsl else 0
+            packet.decode_flag = int(nvc.VideoPacketFlag.ENDOFPICTURE) if packet.bsl and not args.late else 0
             for frame in decoder.Decode(packet):
                 yield frame.GetPtrToPlane(0), frame.shape[1], frame.shape[0] * 2 // 3
             if stop.is_set():
@@ -128,7 +129,7 @@ def frames_of(gpu, video, stop):
 
 def decode_only(gpu, args, number, counts, stop):
     gpu.context.push()
-    for _ in frames_of(gpu, args.video, stop):
+    for _ in frames_of(gpu, args, stop):
         counts[number] += 1
     gpu.context.pop()
 
@@ -137,7 +138,7 @@ def camera(gpu, args, number, free, finishing, counts, stop):
     gpu.context.push()
     period_s = 1 / args.rate if args.rate else 0
     next_s = time.monotonic() + number * period_s / args.cameras
-    for pointer, width, height in frames_of(gpu, args.video, stop):
+    for pointer, width, height in frames_of(gpu, args, stop):
         if period_s:
             time.sleep(max(0.0, next_s - time.monotonic()))
             next_s = max(next_s + period_s, time.monotonic() - 1)
@@ -176,6 +177,7 @@ def main():
     parser.add_argument("--cameras", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--rate", type=float, default=0)
+    parser.add_argument("--late", action="store_true", help="let the decoder keep pictures back, as its default is")
     parser.add_argument("--score", type=float, default=0.5)
     args = parser.parse_args()
     gpu, stop, counts, tallies = Gpu(), threading.Event(), [0] * args.cameras, [[] for _ in range(FINISHERS)]

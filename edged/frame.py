@@ -81,9 +81,6 @@ class Picture:
     ready: int = 0
 
 
-_lease_lock = threading.Lock()
-
-
 class Frame:
     """One picture of one camera, shared by everyone who retains it.
 
@@ -95,7 +92,7 @@ class Frame:
     `decoded_ns` CLOCK_MONOTONIC when it was done.
     """
 
-    __slots__ = ("_on_release", "_users", "camera", "capture", "decode_ns", "decoded_ns", "id", "picture")
+    __slots__ = ("_lock", "_on_release", "_users", "camera", "capture", "decode_ns", "decoded_ns", "id", "picture")
 
     def __init__(
         self,
@@ -115,6 +112,7 @@ class Frame:
         self.decoded_ns = decoded_ns
         self._on_release = on_release
         self._users = 1
+        self._lock = threading.Lock()  # its own: one for all would make cameras wait for each other
 
     def __repr__(self) -> str:
         where = "host" if self.picture.device is None else f"cuda:{self.picture.device}"
@@ -123,14 +121,14 @@ class Frame:
 
     def retain(self, users: int = 1) -> None:
         """Add `users` leases."""
-        with _lease_lock:
+        with self._lock:
             if self._users < 1:
                 raise RuntimeError(f"{self!r} was retained after its last release")
             self._users += users
 
     def release(self) -> None:
         """Give one lease back; the last one returns the pixels to their source."""
-        with _lease_lock:
+        with self._lock:
             if self._users < 1:
                 raise RuntimeError(f"{self!r} was released more often than retained")
             self._users -= 1

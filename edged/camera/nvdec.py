@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-import av.error
-from av.bitstream import BitStreamFilterContext
+import numpy as np
 
 from edged.camera.base import Decoded, Grab, Opening
+from edged.camera.nal import AnnexB, is_length_prefixed
 from edged.camera.packets import PacketReader, color_of
 from edged.camera.surfaces import Surfaces
 from edged.device import gpu
@@ -26,7 +26,6 @@ except (RuntimeError, OSError) as exc:  # it asks the driver for its version whi
     raise BackendUnavailable(f"camera backend 'nvdec': {(str(exc).splitlines() or [''])[0]}") from exc
 
 CODECS = {"h264": "H264", "hevc": "HEVC", "av1": "AV1", "vp9": "VP9"}
-FILTERS = {"h264": "h264_mp4toannexb", "hevc": "hevc_mp4toannexb"}  # for avcC and hvcC; the rest is Annex B already
 END_OF_PICTURE = int(nvc.VideoPacketFlag.ENDOFPICTURE)  # else a picture comes out with the next packet
 PIXELS = ("yuv420p", "yuvj420p", "nv12")
 
@@ -44,7 +43,7 @@ class NvdecSource:
         self._surfaces = Surfaces(self._device)
         self._decoder: Any = None
         self._stream: Any = None
-        self._filter: Any = None
+        self._annex_b: AnnexB | None = None
         self._packet = nvc.PacketData()
         try:
             self._packets = PacketReader(opening)
@@ -56,8 +55,9 @@ class NvdecSource:
             self._reorders = bool(getattr(self._context, "has_b_frames", True))
             with self._device.active():
                 self._stream = self._device.stream()
-            if self._context.name in FILTERS and bytes(self._context.extradata or b"")[:1] == b"\x01":
-                self._filter = BitStreamFilterContext(FILTERS[self._context.name], self._packets.stream)
+            extradata = bytes(self._context.extradata or b"")
+            if self._context.name in ("h264", "hevc") and is_length_prefixed(extradata):
+                self._annex_b = AnnexB(self._context.name, extradata)
         except BaseException:
             self.close()
             raise
@@ -73,18 +73,17 @@ class NvdecSource:
 
     def decode(self, grab: Grab) -> Sequence[Decoded]:
         """Decode one packet; one that is damaged gives nothing."""
-        pictures: list[Decoded] = []
-        try:
-            packets = [grab.data] if self._filter is None else self._filter.filter(grab.data)
-        except av.error.FFmpegError:
-            return ()
-        for packet in packets:
-            data = self._packet
+        packet, data = grab.data, self._packet
+        if self._annex_b is None:
             data.bsl_data, data.bsl = packet.buffer_ptr, packet.size
-            data.pts = grab.pts or 0
-            data.decode_flag = 0 if self._reorders else END_OF_PICTURE
-            pictures += self._decoded(data, grab.pts is None)
-        return pictures
+        else:
+            units = self._annex_b(bytes(packet), grab.key)
+            data.bsl_data, data.bsl = np.frombuffer(units, np.uint8).ctypes.data if units else 0, len(units)
+        if not data.bsl:
+            return ()  # an empty packet would end the stream
+        data.pts = grab.pts or 0
+        data.decode_flag = 0 if self._reorders else END_OF_PICTURE
+        return self._decoded(data, grab.pts is None)
 
     def skip(self, grab: Grab) -> None:
         """Nothing to give back: the packet is garbage by now."""
@@ -109,8 +108,6 @@ class NvdecSource:
     def rewind(self) -> None:
         """Go back to the first packet of a file. The decoder stays."""
         self._packets.rewind()
-        if self._filter is not None:
-            self._filter.flush()
 
     def close(self) -> None:
         """Close the container and free the decoder; pictures already handed out keep their memory."""
