@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from edged.lens import View
+
 ClockName = Literal["driver", "rtcp", "arrival", "media"]
 
 
@@ -70,6 +72,9 @@ class Picture:
 
     `planes` are (rows, columns) uint8 arrays on the host, for RGB (rows, columns, 3); or `DevicePlane`s when
     `device` is the number of a CUDA device. `ready` is a CUDA event the reader must wait for, or 0.
+
+    With a `view`, `width` and `height` are the view's, and the planes still hold the whole picture of its lens, of
+    another size: whoever reads it takes each pixel from where `optics.picture_map` says.
     """
 
     width: int
@@ -79,6 +84,7 @@ class Picture:
     planes: HostPlanes | tuple[DevicePlane, ...]
     device: int | None = None
     ready: int = 0
+    view: View | None = None
 
 
 _lease_lock = threading.Lock()
