@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Literal
 
@@ -85,6 +85,10 @@ class Picture:
     device: int | None = None
     ready: int = 0
     view: View | None = None
+
+    def through(self, view: View) -> Picture:
+        """Return a view of this picture: the same planes, seen otherwise."""
+        return replace(self, width=view.width, height=view.height, view=view)
 
 
 _lease_lock = threading.Lock()

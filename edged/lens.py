@@ -74,6 +74,13 @@ class Equirectangular:
 Lens = Pinhole | KannalaBrandt | Equidistant | Equirectangular
 
 
+def field_deg(lens: Lens) -> float:
+    """Return the full field that a lens has at most, from edge to edge; what is beyond is certainly not seen."""
+    if isinstance(lens, Pinhole):
+        return 180.0
+    return 360.0 if isinstance(lens, Equirectangular) else lens.fov_deg
+
+
 @dataclass(frozen=True)
 class View:
     """A perspective picture of `width` x `height` square pixels, cut out of a lens's field.

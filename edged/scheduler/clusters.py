@@ -12,9 +12,10 @@ from edged.scheduler.demand import Demand, Supply
 
 
 class Cluster(NamedTuple):
-    """Cameras that the same tasks name, at the same stream rate.
+    """Cameras that the same tasks name, at the same stream rate; views count as cameras that need no decoding.
 
-    `members` are positions in the sorted list of tasks. `counted` is how many of the cameras the budget counts: 0 for
+    A camera with views is in two: in one with what is inferred of its own pictures, and alone in one with its decoding,
+    whose members are also those of its `views`. `members` are positions in the sorted list of tasks. `counted` is how many of the cameras the budget counts: 0 for
     lossless ones, and for sources that have ended. `decode_s` is the sum over those. `stream_hz` is infinite where
     unknown.
     """
@@ -25,10 +26,14 @@ class Cluster(NamedTuple):
     stream_hz: float
     decode_s: float
     lossless: bool
+    views: tuple[str, ...] = ()
 
 
 class Grouping(NamedTuple):
-    """All clusters, and for each task, by its position, the numbers of those of its clusters that the budget counts."""
+    """All clusters, and for each task, by its position, the numbers of those of its clusters that the budget counts.
+
+    The decoding of cameras with views comes last.
+    """
 
     clusters: tuple[Cluster, ...]
     by_task: tuple[list[int], ...]
@@ -48,15 +53,33 @@ def group_cameras(tasks: Sequence[Demand], supplies: Sequence[Supply], decode_s:
     for supply in supplies:
         key = (tuple(named[supply.camera]), supply.rate_hz, supply.lossless, supply.state is CameraState.ENDED)
         alike.setdefault(key, []).append(supply)
-    members = list(sets.values())
-    clusters = tuple([_cluster(key[0], members, group, decode_s) for key, group in alike.items()])
+    members, views = list(sets.values()), _views(supplies)
+    own_s = {camera: seconds for camera, seconds in decode_s.items() if camera not in views} if views else decode_s
+    clusters = [_cluster(key[0], members, group, own_s) for key, group in alike.items()]
     of_set: list[list[int]] = [[] for _ in sets]
     for number, key in enumerate(alike):
         if clusters[number].counted:
             for one in dict.fromkeys(key[0]):
                 of_set[one].append(number)
+    for supply in supplies if views else ():
+        if supply.camera in views:
+            users = tuple(sorted({one for camera in (supply.camera, *views[supply.camera]) for one in named[camera]}))
+            whole = _cluster(users, members, [supply], decode_s)
+            if whole.decode_s:
+                for one in users:
+                    of_set[one].append(len(clusters))
+            clusters.append(whole._replace(counted=0, views=views[supply.camera]))
     by_cameras = dict(zip(sets, of_set, strict=True))
-    return Grouping(clusters, tuple([by_cameras[demand.cameras] for demand in tasks]))
+    return Grouping(tuple(clusters), tuple([by_cameras[demand.cameras] for demand in tasks]))
+
+
+def _views(supplies: Sequence[Supply]) -> dict[str, tuple[str, ...]]:
+    """Return the views of each camera that has some."""
+    views: dict[str, tuple[str, ...]] = {}
+    for supply in supplies:
+        if supply.of:
+            views[supply.of] = (*views.get(supply.of, ()), supply.camera)
+    return views
 
 
 def _cluster(
