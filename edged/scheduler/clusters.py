@@ -12,12 +12,12 @@ from edged.scheduler.demand import Demand, Supply
 
 
 class Cluster(NamedTuple):
-    """Cameras that the same tasks name, at the same stream rate; views count as cameras that need no decoding.
+    """Cameras that the same tasks name, at the same stream rate; a view counts as a camera that needs no decoding.
 
-    A camera with views is in two: in one with what is inferred of its own pictures, and alone in one with its decoding,
-    whose members are also those of its `views`. `members` are positions in the sorted list of tasks. `counted` is how many of the cameras the budget counts: 0 for
-    lossless ones, and for sources that have ended. `decode_s` is the sum over those. `stream_hz` is infinite where
-    unknown.
+    A camera with views is in two of them: in one for what is inferred of its own pictures, and alone in one for its
+    decoding, whose members are those of its `views` too. `members` are positions in the sorted list of tasks. `counted`
+    is how many of the cameras the budget counts inferences of: 0 for lossless ones, for sources that have ended, and
+    for mere decoding. `decode_s` is the sum over those. `stream_hz` is infinite where unknown.
     """
 
     supplies: tuple[Supply, ...]

@@ -93,8 +93,11 @@ def _why_unneeded(wanted: Sequence[tuple[str, bool]]) -> str:
 
 
 def _resting(supply: Supply, named: bool, reason: str, previous: Plan, now_s: float) -> CameraPlan:
-    """Plan a camera that nothing needs: its `unneeded` mode, cold when it lingered long enough or was cold before."""
-    mode = supply.unneeded if named else Mode.COLD
+    """Plan a camera that nothing needs: its `unneeded` mode, cold when it lingered long enough or was cold before.
+
+    The mode of a view is its camera's, whatever it is here.
+    """
+    mode = supply.unneeded if named and not supply.of else Mode.COLD
     before = previous.cameras.get(supply.camera)
     if mode is not Mode.COLD:
         since_s = _since(supply.camera, mode, previous, now_s)
