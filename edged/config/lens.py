@@ -88,7 +88,7 @@ class LensConfig(Strict):
             raise ValueError(f"required for the model {model}, but absent")
         if value is not None and name not in NEEDS[model] | MAY[model]:
             models = [one for one in NEEDS if name in NEEDS[one] | MAY[one]]
-            raise ValueError(f"is only for {' and '.join(models)}, this is {model}")
+            raise ValueError(f"is only for {', '.join(models)}; this is {model}")
         if name == "k" and value is not None and len(value) != len(COEFFICIENTS[model]):
             raise ValueError(f"must be [{', '.join(COEFFICIENTS[model])}] for {model}, got {len(value)} numbers")
         return value

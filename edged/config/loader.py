@@ -178,7 +178,12 @@ def _camera(name: str, values: Any, document: Document, faults: list[Fault]) -> 
         faults.append(document.fault((*place, "id"), unknown_key("id", CameraConfig)))
     if "view_of" in values:
         return _view(name, values, document, faults, place)
-    return validated(CameraConfig, {**values, "id": name}, document, faults, place)
+    views = [key for key in keys_of(ViewConfig) if key in values and key not in keys_of(CameraConfig)]
+    for key in views:
+        faults.append(document.fault((*place, key), "belongs to a view, which needs view_of: CAMERA"))
+    own = {key: value for key, value in values.items() if key not in views}
+    camera = validated(CameraConfig, {**own, "id": name}, document, faults, place)
+    return None if views else camera
 
 
 def _view(
