@@ -64,7 +64,8 @@ def _camera_plans(
             reason = f"needed by {', '.join([words[one] for one in running])}"
             if cluster.views:  # for decoding; who claims its own pictures is known
                 names = plans[cluster.supplies[0].camera].tasks
-                reason += f" ({', '.join([one for one in cluster.views if plans[one].tasks])})"
+                through = [one for one in cluster.views if plans[one].tasks]
+                reason += f" ({', '.join(through)})" if through else ""
             for supply in cluster.supplies:
                 since_s = _since(supply.camera, Mode.HOT, previous, now_s)
                 plans[supply.camera] = CameraPlan(Mode.HOT, rate_hz, names, reason, since_s)
