@@ -46,7 +46,9 @@ def credentials(config: Config) -> dict[str, str]:
     return dict.fromkeys(re.findall(r"credential '(\w+)'", str(config.missing_credentials(Secrets()))), "user:secret")
 
 
-@pytest.mark.parametrize(("name", "needed"), [("jetson", {"curve", "left", "right"}), ("drive", {"curve"})])
+@pytest.mark.parametrize(
+    ("name", "needed"), [("jetson", {"curve", "left", "right"}), ("drive", {"curve"}), ("surround", {"roof"})]
+)
 def test_a_reference_configuration_is_valid(name, needed, tmp_path):
     directory = copied(name, tmp_path)
     config = load_config(directory)
@@ -58,7 +60,7 @@ def test_a_reference_configuration_is_valid(name, needed, tmp_path):
     assert config.notes == ()
 
 
-@pytest.mark.parametrize("name", ["jetson", "drive"])
+@pytest.mark.parametrize("name", ["jetson", "drive", "surround"])
 def test_a_reference_configuration_names_the_demos_models(name):
     for path in (ROOT / "configs" / name / "tasks").glob("*.yaml"):
         assert re.search(r"onnx: \.\./\.\./demo/models/(\w+\.onnx)", path.read_text())[1] in MODELS

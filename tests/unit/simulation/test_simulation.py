@@ -158,6 +158,6 @@ def test_a_view_is_inferred_for_itself_and_decoded_by_its_camera():
     groups = {"both": Sync(1.0, 50.0, ("left", "right"))}
     outcome = Simulation(vehicle(task("both", "left", "right"), cameras=cameras, syncs=groups)).run(5.0)
     assert outcome.leased <= 2
-    assert sums(outcome, "both")["unsynced"] == 0
+    assert sums(outcome, "both")["unsynced"] <= 2  # before the second view has given its first frame
     with pytest.raises(ValueError, match="view left: there is no camera 'front' that it could be of"):
         vehicle(task("both", "left"), cameras=(camera("roof"), camera("left", view_of="front")))
