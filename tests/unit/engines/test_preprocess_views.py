@@ -10,7 +10,7 @@ from edged.engines import remap
 from edged.engines.preprocess import Preprocessor
 from edged.frame import Color, Picture, PixelFormat
 from edged.geometry import fit_frame
-from edged.lens import Equidistant, Equirectangular, KannalaBrandt, View
+from edged.lens import Equidistant, Equirectangular, KannalaBrandt, Pinhole, View
 from edged.optics import OUTSIDE, view_map
 from edged.tensor import InputFormat
 
@@ -80,6 +80,33 @@ def test_every_format_beside_the_long_way(view, kind, fmt):
     wanted[:, top : top + fit.inner_height, left : left + fit.inner_width] = (channels / 255 - mean) / std
     scale = std if fmt.std[0] > 0.01 else np.full_like(std, 1 / 255)
     assert (np.abs(out - wanted) * scale).max() <= TOLERANCE
+
+
+WHOLE = View(Pinhole(160.0, 160.0, 159.5, 119.5, 320, 240), 320, 240, 90.0)
+
+
+def test_a_view_that_is_its_cameras_whole_picture_has_exactly_its_pixels():
+    """Of noise, where half a pixel would be seen."""
+    rng = np.random.default_rng(1)
+    planes = tuple(rng.integers(0, 256, size, np.uint8) for size in ((240, 320), (240, 320), (240, 320)))
+    picture = Picture(*SOURCE, PixelFormat.YUV, Color(), planes)
+    found = np.empty((2, 3, 240, 320), np.float32)
+    for place, one in enumerate((picture, picture.through(WHOLE))):
+        Preprocessor(SOURCE, InputFormat("stretch")).write(frame_of(one), found[place], 0)
+    assert np.array_equal(found[0], found[1])
+
+
+@pytest.mark.parametrize("kind", ["yuv420", "nv12", "rgb"])
+@pytest.mark.parametrize("size", [(96, 64), (320, 240), (400, 300)], ids=str)
+def test_a_view_that_is_its_cameras_whole_picture_is_resized_as_it_is(kind, size):
+    """Shrunk and enlarged; both ways round to 8 bits three times."""
+    picture, _ = picture_of(kind, *SOURCE, Color())
+    found = np.empty((2, 3, size[1], size[0]), np.float32)
+    for place, one in enumerate((picture, picture.through(WHOLE))):
+        Preprocessor(size, InputFormat("stretch")).write(frame_of(one), found[place], 0)
+    off = np.abs(found[0] - found[1]) * 255
+    assert off.max() <= 4.3
+    assert off.mean() < 0.5
 
 
 def test_a_view_beside_its_camera_in_one_slot():
