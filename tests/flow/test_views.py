@@ -6,9 +6,10 @@ import json
 from collections import defaultdict
 from math import radians
 
+import cv2
 import numpy as np
 import pytest
-from parts import HEIGHT, WIDTH, painted, schema_faults, until
+from parts import HEIGHT, WIDTH, edged, number_of, painted, schema_faults, until
 
 from edged.publish.wire import SCHEMA
 
@@ -108,10 +109,10 @@ def collect(running, task, count, timeout_s=10.0):
 
 
 def test_each_view_shows_its_own_part_of_the_same_frame(running):
-    found = collect(running, "sides", 60)
+    found = collect(running, "sides", 40)
     assert set(found) == {"left", "right"}
     for side, messages in found.items():
-        assert len(messages) > 20
+        assert len(messages) > 12
         for message in messages:
             assert number_seen(message) == FIRST[side] + message["frame"]["id"] % FRAMES
     times = {one["frame"]["id"]: one["t"] for one in found["left"]}
@@ -123,11 +124,11 @@ def test_each_view_shows_its_own_part_of_the_same_frame(running):
 
 def test_views_of_one_camera_are_grouped_like_cameras(running):
     groups = defaultdict(dict)
-    for camera, messages in collect(running, "pair", 40).items():
+    for camera, messages in collect(running, "pair", 24).items():
         for message in messages:
             groups[message["group"]["id"]][camera] = message["frame"]["id"]
     whole = [group for group in groups.values() if len(group) == 2]
-    assert len(whole) > 15
+    assert len(whole) > 8
     assert all(group["left"] == group["right"] for group in whole)
 
 
@@ -140,7 +141,7 @@ def test_a_camera_is_decoded_once_and_its_views_say_whose_they_are(running):
     assert left["reason"] == "view of roof: needed by pair 100 Hz, sides 100 Hz"
     assert spare["reason"] == "view of roof: no task names it"
     before = running.task("sides")["frames"]["left"]["offered"], running.camera("roof")["frames"]["decoded"]
-    until(lambda: running.task("sides")["frames"]["left"]["offered"] > before[0] + 25, what="a second of frames")
+    until(lambda: running.task("sides")["frames"]["left"]["offered"] > before[0] + 10, what="frames")
     after = running.camera("roof")["frames"]["decoded"], running.task("sides")["frames"]
     assert after[0] - before[1] <= after[1]["left"]["offered"] - before[0] + 2  # one picture for both views
     assert set(running.camera("left")["frames"].values()) == {0}
@@ -200,7 +201,7 @@ def test_views_come_go_and_turn_while_their_camera_runs_on(running, task):
         lookers.write_text(json.dumps(task("left", "right", "other")))
         answer = running.request("reload")
         assert answer["changed"][:3] == ["camera other added", "camera right changed", "camera spare removed"]
-        found = collect(running, "sides", 90)
+        found = collect(running, "sides", 60)
         assert set(found) == {"left", "right", "other"}
         for camera, start in (("left", 0), ("right", 0), ("other", FIRST["right"])):
             late = found[camera][5:]  # a result of before may still come
@@ -237,3 +238,14 @@ def test_a_recording_gives_every_frame_to_every_view(daemon, site, task, fisheye
     assert len(found) == 4
     frames = running.camera("roof")["frames"]
     assert (frames["read"], frames["decoded"]) == (FRAMES, FRAMES)
+
+
+def test_calibration_frames_are_what_the_view_shows(site, task, fisheye):
+    cameras = {"roof": {"source": f"file:{fisheye}", "lens": LENS}, "right": view(YAW_DEG)}
+    engine = {"backend": ["tensorrt", "onnxruntime"], "precision": "int8"}
+    config = site(cameras, {"sides": task("right", engine=engine)}, {"engines": {"store": "engines"}})
+    done = edged("--config", str(config), "engine", "calibrate", "sides", "--frames", "10", "--json")
+    assert done.returncode == 0, done.stderr
+    pictures = sorted((config / "engines/calibration/sides").glob("*/*.png"))
+    numbers = [number_of(cv2.imread(str(one), cv2.IMREAD_GRAYSCALE)) for one in pictures]
+    assert numbers == [FIRST["right"] + n for n in range(2, FRAMES, 5)]

@@ -7,7 +7,7 @@ from math import cos, pi, radians, sin
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edged.frame import Color, DevicePlane, Picture, PixelFormat
@@ -15,6 +15,7 @@ from edged.geometry import fit_frame
 from edged.lens import Circle, Equidistant, Equirectangular, KannalaBrandt, Pinhole, View
 from edged.optics import OUTSIDE, field, picture_map, project, rotation, source_size, unproject, view_map
 
+SOME = settings(deadline=None, max_examples=40)
 SIZE = (800, 600)
 FISHEYE = KannalaBrandt(260.0, 262.0, 402.5, 296.25, 800, 600, (0.02, -0.01, 0.003, -0.0005))
 NARROW = Pinhole(500.0, 505.0, 395.0, 301.0, 800, 600, (-0.2, 0.05, 0.001, -0.002, 0.001))
@@ -36,6 +37,7 @@ def ray(off, around):
 
 
 @pytest.mark.parametrize("lens", LENSES, ids=str)
+@SOME
 @given(part=st.floats(0, 0.999), around=st.floats(-pi, pi))
 def test_there_and_back_over_the_whole_field(lens, part, around):
     """Beyond 90 degrees too; a pinhole up to 65 degrees from its axis."""
@@ -46,6 +48,7 @@ def test_there_and_back_over_the_whole_field(lens, part, around):
 
 
 @pytest.mark.parametrize("lens", LENSES, ids=str)
+@SOME
 @given(x=st.floats(-0.5, 799.5), y=st.floats(-0.5, 599.5))
 def test_back_and_there_for_every_pixel_that_shows_something(lens, x, y):
     back = unproject(lens, np.array([x, y]), SIZE)

@@ -107,10 +107,11 @@ def viewed(cameras):
     return [*cameras[:2], *(replace(first, camera=one.camera, of=first.camera) for one in cameras[2:])]
 
 
+SOME = settings(deadline=None, max_examples=40)
 WORLDS = st.tuples(demands(*"abcdef"), supplies().map(viewed), machines())
 
 
-@settings(deadline=None)
+@SOME
 @given(WORLDS, WORLDS)
 def test_no_plan_exceeds_a_budget_and_every_view_is_as_its_camera(world, before):
     wishes, cameras, machine = world
@@ -130,7 +131,7 @@ def test_no_plan_exceeds_a_budget_and_every_view_is_as_its_camera(world, before)
     assert (plan.cameras[cameras[0].camera].mode is Mode.HOT) == needed
 
 
-@settings(deadline=None)
+@SOME
 @given(WORLDS, st.randoms())
 def test_the_order_never_matters_and_an_equal_world_gives_an_equal_plan(world, random):
     wishes, cameras, machine = world
@@ -140,7 +141,7 @@ def test_the_order_never_matters_and_an_equal_world_gives_an_equal_plan(world, r
     assert make_plan(wishes, cameras, machine, plan) == plan
 
 
-@settings(deadline=None)
+@SOME
 @given(demands(*"abcdef"), supplies(), machines())
 def test_a_view_that_nobody_names_changes_nothing_else(wishes, cameras, machine):
     plan = make_plan(wishes, cameras, machine)
