@@ -88,8 +88,12 @@ class Stock:
 
 
 def _view_of(supply: Supply, view: str) -> Supply:
-    reason = f"{supply.camera}: {supply.reason}" if supply.reason else f"it is a view of {supply.camera}"
+    reason = _of_camera(supply.camera, supply.reason) or f"it is a view of {supply.camera}"
     return replace(supply, camera=view, reason=reason, of=supply.camera)
+
+
+def _of_camera(camera: str, reason: str) -> str:
+    return f"{camera}: {reason}" if reason else ""
 
 
 def with_views(config: Config, reports: Mapping[str, CameraReport]) -> dict[str, CameraReport]:
@@ -98,6 +102,7 @@ def with_views(config: Config, reports: Mapping[str, CameraReport]) -> dict[str,
         name: replace(
             reports[one.view_of],
             camera=name,
+            reason=_of_camera(one.view_of, reports[one.view_of].reason),
             stream=f"view of {one.view_of}",
             size=(one.width_px, one.height_px),
             counts=FrameCounts(),

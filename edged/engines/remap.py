@@ -48,7 +48,7 @@ _kept: OrderedDict[_Key, Maps] = OrderedDict()
 
 
 def maps_of(picture: Picture, fit: Fit) -> Maps:
-    """Return the maps of a host picture that has a view. Any thread; the first call for a view takes 0.1 s."""
+    """Return the maps of a host picture that has a view. Any thread; the first call for a view takes some 25 ms."""
     width, height = source_size(picture)
     last = cast("NDArray[np.uint8]", picture.planes[-1])
     chroma = last.shape[1], last.shape[0]

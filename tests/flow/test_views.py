@@ -154,6 +154,7 @@ def test_a_task_on_a_view_of_a_camera_that_is_lost_names_both(running):
     assert blind["reason"].startswith("gone_front backoff since ")
     assert ": gone: " in blind["reason"]
     assert (row["state"], row["view_of"]) == ("backoff", "gone")
+    assert row["reason"].startswith("gone: ")
 
 
 def test_every_frame_of_a_view_is_accounted_for_and_the_camera_rests_with_its_tasks(running):

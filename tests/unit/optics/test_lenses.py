@@ -93,11 +93,9 @@ def test_nothing_is_seen_beyond_the_field_and_behind_a_pinhole():
     assert np.isnan(project(NARROW, np.array([1.0, 0.0, 0.0]), SIZE)).all()
 
 
-@pytest.mark.parametrize("lens", LENSES, ids=str)
+@pytest.mark.parametrize("lens", [one for one in LENSES if getattr(one, "circle", one) is not None], ids=str)
 def test_a_picture_of_another_size_is_the_same_picture(lens):
     """Pixel edges scale, not pixel centres: twice as large, the centre of pixel 10 is at 20.5."""
-    if isinstance(lens, Equidistant) and lens.circle is None:
-        pytest.skip("has no calibration: follows the picture")
     there = ray(0.5, 0.7)
     small = project(lens, there, SIZE)
     assert project(lens, there, (1600, 1200)) == pytest.approx((small + 0.5) * 2 - 0.5, abs=1e-9)
