@@ -61,14 +61,14 @@ def group_cameras(tasks: Sequence[Demand], supplies: Sequence[Supply], decode_s:
         if clusters[number].counted:
             for one in dict.fromkeys(key[0]):
                 of_set[one].append(number)
-    for supply in supplies if views else ():
-        if supply.camera in views:
-            users = tuple(sorted({one for camera in (supply.camera, *views[supply.camera]) for one in named[camera]}))
-            whole = _cluster(users, members, [supply], decode_s)
-            if whole.decode_s:
+    for supply in supplies:
+        if own := views.get(supply.camera):
+            users = tuple(sorted({one for camera in (supply.camera, *own) for one in named[camera]}))
+            decoding = _cluster(users, members, [supply], decode_s)._replace(counted=0, views=own)
+            if decoding.decode_s:
                 for one in users:
                     of_set[one].append(len(clusters))
-            clusters.append(whole._replace(counted=0, views=views[supply.camera]))
+            clusters.append(decoding)
     by_cameras = dict(zip(sets, of_set, strict=True))
     return Grouping(tuple(clusters), tuple([by_cameras[demand.cameras] for demand in tasks]))
 
