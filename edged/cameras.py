@@ -1,8 +1,8 @@
-"""From a camera's configuration to its source and its worker."""
+"""From a camera's configuration to its source, its worker, and the views of its pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -13,7 +13,45 @@ from edged.camera.counter import FrameCounter
 from edged.camera.worker import CameraWorker, Sink, Traits
 from edged.config import CameraConfig, Config, Secrets
 from edged.errors import BackendUnavailable
+from edged.frame import Frame
+from edged.lens import View
 from edged.scheduler.demand import CPU
+
+Views = Mapping[str, Sequence[tuple[str, View]]]
+"""By camera: the id of each of its views, and the view."""
+
+
+class FanOut:
+    """Between the cameras and the dispatcher: hands a camera's frame on as one frame for each of its views, and itself.
+
+    A view's frame has the camera's number, times and pixels, and holds a lease of its frame: the pixels go back to the
+    source when the last of them is released. Frames that nobody claims are given back by the dispatcher. Any thread
+    may call it; `views` is replaced as a whole.
+    """
+
+    def __init__(self, sink: Sink, views: Views) -> None:
+        self._sink = sink
+        self.views = views
+
+    def __call__(self, frame: Frame, wait: bool = False) -> None:
+        """Take over one frame and its lease. With `wait`, return only when all of them have a place."""
+        views = self.views.get(frame.camera, ())
+        if views:
+            frame.retain(len(views))
+        for name, view in views:
+            picture = frame.picture.through(view)
+            again = Frame(name, frame.id, picture, frame.capture, frame.decode_ns, frame.decoded_ns, frame.release)
+            self._sink(again, wait)
+        self._sink(frame, wait)
+
+
+def views_of(config: Config) -> Views:
+    """Return the views of each camera that has some."""
+    views: dict[str, tuple[tuple[str, View], ...]] = {}
+    for name, one in config.views.items():
+        if (view := config.view(name)) is not None:
+            views[one.view_of] = (*views.get(one.view_of, ()), (name, view))
+    return views
 
 
 def camera_worker(
@@ -43,7 +81,7 @@ def gpu_of(camera: str, config: Config, assembled: Assembled) -> int | None:
     readers = [
         (-task.priority, assembled.engines[assembled.task_engine[name]].engine.device)
         for name, task in config.tasks.items()
-        if camera in task.cameras and name in assembled.task_engine
+        if name in assembled.task_engine and any(config.decoder_of(one) == camera for one in task.cameras)
     ]
     if not readers or any(device == CPU for _, device in readers):
         return None

@@ -14,7 +14,7 @@ from typing import Any
 from edged.assembly import Assembled, assemble, doors, not_yet
 from edged.camera.pool import CameraPool
 from edged.camera.worker import CameraReport
-from edged.cameras import camera_worker, gpu_of
+from edged.cameras import FanOut, camera_worker, gpu_of, views_of
 from edged.config import Config, Secrets
 from edged.control.server import ControlServer, Request
 from edged.engine_room import EngineRoom
@@ -22,7 +22,7 @@ from edged.errors import ConfigError, EdgedError, UsageError, WorkerFailed
 from edged.log import set_level
 from edged.notify import notify
 from edged.plan import CameraState, Plan, TaskState
-from edged.planning import Stock, changes, demands, routes
+from edged.planning import Stock, changes, demands, routes, with_views
 from edged.publish.publisher import Publisher
 from edged.publish.wire import STATUS_TOPIC, status_message, task_message, task_topic
 from edged.reload import Difference, Loaded, Readings, Refused, Reloader, difference
@@ -101,6 +101,7 @@ class Daemon:
             self._report(self._assembled, config)
             self._engines = EngineRoom(self._supervisor, self._assembled, self._emit)
             self._dispatcher, self._budget = self._engines.dispatcher, self._engines.budget
+            self._fan_out = FanOut(self._dispatcher.offer, views_of(config))
             self._heat = Heat()
             self._limits = self._heat.read()
             kinds, timeout_s = kinds_with(config.edged.signals), config.edged.scheduler.signal_timeout_s
@@ -226,6 +227,7 @@ class Daemon:
         self._pool.wake(plan)
 
     def _publish_states(self, reports: Mapping[str, CameraReport]) -> None:
+        reports = with_views(self._config, reports)
         for name, planned in self._plan.tasks.items():
             task = self._config.tasks[name]
             states = {camera: reports[camera].state for camera in task.cameras}
@@ -267,7 +269,7 @@ class Daemon:
                 self._config,
                 self._assembled,
                 self._plan,
-                self._pool.reports(),
+                with_views(self._config, self._pool.reports()),
                 self._engines.workers,
                 self._dispatcher.counts(),
                 self._publisher.sent(),
@@ -361,6 +363,7 @@ class Daemon:
         self._activation.reload(loaded.config.tasks)
         self._followed = self._activation.followed()
         self._stock = Stock(loaded.config)
+        self._fan_out.views = views_of(loaded.config)
         set_level(edged.log.level)
         self._start_cameras(found.cameras)
         for name in self._states.keys() - self._config.tasks.keys():
@@ -415,7 +418,7 @@ class Daemon:
         return ControlServer(plain, [*self._commands, "reload"], self._submit, guard, request_max_bytes, immediate)
 
     def _start_cameras(self, cameras: frozenset[str]) -> None:
-        config, sink, counter = self._config, self._dispatcher.offer, self._pool.counter
+        config, sink, counter = self._config, self._fan_out, self._pool.counter
         gpus = {name: gpu_of(name, config, self._assembled) for name in cameras}
         self._pool.replace(
             {

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from edged.lens import View
 
 ClockName = Literal["driver", "rtcp", "arrival", "media"]
 
@@ -70,6 +72,9 @@ class Picture:
 
     `planes` are (rows, columns) uint8 arrays on the host, for RGB (rows, columns, 3); or `DevicePlane`s when
     `device` is the number of a CUDA device. `ready` is a CUDA event the reader must wait for, or 0.
+
+    With a `view`, `width` and `height` are the view's, and the planes still hold the whole picture of its lens, of
+    another size: whoever reads it takes each pixel from where `optics.picture_map` says.
     """
 
     width: int
@@ -79,6 +84,11 @@ class Picture:
     planes: HostPlanes | tuple[DevicePlane, ...]
     device: int | None = None
     ready: int = 0
+    view: View | None = None
+
+    def through(self, view: View) -> Picture:
+        """Return a view of this picture: the same planes, seen otherwise."""
+        return replace(self, width=view.width, height=view.height, view=view)
 
 
 class Frame:

@@ -63,7 +63,7 @@ class StatusBook:
             "cpu_s": _cpu(now),
             "rss_mb": _rss_mb(),
             "tasks": [self._task(name, now) for name in now.config.tasks],
-            "cameras": [_camera(name, now) for name in now.config.cameras],
+            "cameras": [_camera(name, now) for name in (*now.config.cameras, *now.config.views)],
             "devices": _devices(now),
             "engines": _engines(now),
             "signals": list(now.signals),
@@ -106,6 +106,7 @@ def _camera(name: str, now: Now) -> dict[str, Any]:
     decode_s = now.machine.decode_s.get(name)
     return {
         "id": name,
+        "view_of": now.config.views[name].view_of if name in now.config.views else None,
         "mode": wanted.mode.value,
         "state": report.state.value,
         "reason": report.reason or wanted.reason,

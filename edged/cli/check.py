@@ -27,11 +27,13 @@ def check(args: argparse.Namespace) -> int:
     if args.json:
         from edged.cli.output import print_json
 
-        print_json({"tasks": dict(assembled.chosen), "cameras": list(config.cameras), "notes": notes})
+        cameras = [*config.cameras, *config.views]
+        print_json({"tasks": dict(assembled.chosen), "cameras": cameras, "notes": notes})
         return 0
     for note in notes:
         print(note)
     for task, chosen in assembled.chosen.items():
         print(f"task {task}: {chosen}")
-    print(f"{args.config}: {len(config.tasks)} task(s) and {len(config.cameras)} camera(s), no fault")
+    views = f" with {len(config.views)} view(s)" if config.views else ""
+    print(f"{args.config}: {len(config.tasks)} task(s) and {len(config.cameras)} camera(s){views}, no fault")
     return 0

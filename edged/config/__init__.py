@@ -2,6 +2,7 @@
 
 from edged.config.credentials import Secrets, cred_names
 from edged.config.faults import config_error
+from edged.config.lens import LensConfig, ViewConfig
 from edged.config.loader import Config, load_config
 from edged.config.models import (
     CameraConfig,
@@ -42,6 +43,7 @@ __all__ = [
     "EngineConfig",
     "EnginesConfig",
     "InputConfig",
+    "LensConfig",
     "LimitsConfig",
     "LogConfig",
     "MetricsConfig",
@@ -52,6 +54,7 @@ __all__ = [
     "Source",
     "SyncConfig",
     "TaskConfig",
+    "ViewConfig",
     "WhenConfig",
     "config_error",
     "cred_names",

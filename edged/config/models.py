@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from edged.config.credentials import CRED
+from edged.config.lens import LensConfig, ViewConfig
 from edged.config.scalars import (
     ADDRESS,
     BOOLEAN,
@@ -24,6 +25,7 @@ from edged.config.scalars import (
     whole,
 )
 from edged.config.sources import FINITE, RTSP, SOURCE, Source
+from edged.config.strict import Strict
 from edged.config.text import show, wanted
 from edged.expression import Kind
 from edged.signals import declared_kind
@@ -36,12 +38,6 @@ CAMERAS_MAX = 256
 ENDPOINTS_MAX = 64
 SIGNAL_TEXT_MAX = 64
 STORE_DEFAULT = Path("/var/lib/edged/engines")
-
-
-class Strict(BaseModel):
-    """A map of the configuration: known keys only, frozen, and no input in pydantic's own texts."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 def _server_secret(value: Any, _: ValidationInfo) -> str:
@@ -238,6 +234,7 @@ class CameraConfig(Strict):
     stall_timeout_s: Annotated[float, real(0.1, 300)] = Field(
         default=1.0, description="seconds without a frame after which the camera counts as stalled"
     )
+    lens: LensConfig | None = Field(default=None, description="its lens, for the views that are made of its pictures")
 
     @field_validator("loop", "pace")
     @classmethod
@@ -270,4 +267,6 @@ def _only_for(schemes: frozenset[str], value: object, info: ValidationInfo) -> o
 class CamerasConfig(Strict):
     """The file `cameras.yaml`: every camera of the vehicle."""
 
-    cameras: Mapping[Annotated[str, NAME_OF_OURS], CameraConfig] = Field(description="every camera, by its id")
+    cameras: Mapping[Annotated[str, NAME_OF_OURS], CameraConfig | ViewConfig] = Field(
+        description="every camera, by its id, and every view of one"
+    )

@@ -83,6 +83,19 @@ def triple(low: float, high: float) -> Checked:
     return Checked(check, {"type": "array", "items": dict(item.schema), "minItems": 3, "maxItems": 3})
 
 
+def reals(low: float, high: float, least: int, most: int) -> Checked:
+    """A list of `least` to `most` finite numbers in low..high."""
+    what = f"a list of {least} to {most} numbers from {_number(low)} to {_number(high)}"
+    item = real(low, high)
+
+    def check(value: Any, info: ValidationInfo) -> tuple[float, ...]:
+        if not isinstance(value, (list, tuple)) or not least <= len(value) <= most:
+            raise wanted(what, value)
+        return tuple(item.check(number, info) for number in value)
+
+    return Checked(check, {"type": "array", "items": dict(item.schema), "minItems": least, "maxItems": most})
+
+
 def _boolean(value: Any, _: ValidationInfo) -> bool:
     if not isinstance(value, bool):
         raise wanted("true or false", value)

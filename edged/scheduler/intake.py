@@ -10,6 +10,7 @@ from edged.frame import Frame
 from edged.scheduler.claims import Claim, Feed, Lane, Place, place_of
 from edged.scheduler.device import Device
 from edged.scheduler.groups import Closed, Grouper
+from edged.scheduler.readers import Readers
 from edged.scheduler.routing import Routing
 from edged.scheduler.urgency import WallCost, deadline_of, make_job, without
 from edged.work import Job
@@ -26,14 +27,16 @@ class Intake:
     def __init__(self, lock: threading.Lock, clock: Callable[[], int], costs: Mapping[str, WallCost]) -> None:
         self.devices: Mapping[str, Device] = {}  # by engine
         self.rooms: dict[Place, threading.Condition] = {}  # one each: a place concerns one camera
-        self._readers: set[str] = set()  # cameras whose reader waits for a place
-        self.routing = Routing(self._readers.__contains__)
+        self._readers = Readers()
+        self.routing = Routing(self._readers.excused_ns)
         self.closed = False
         self._lock, self._clock, self._costs = lock, clock, costs
 
     def offer(self, feed: Feed, frame: Frame, at_ns: int, now_ns: int, wait: bool, freed: list[Frame]) -> None:
         """Pass one frame through the gates of all that claim it."""
         self._follow(feed, at_ns, now_ns, wait)
+        if wait:
+            self._readers.reads(frame.camera)
         synced = feed.synced
         due = [(lane, passed) for lane in feed.lanes if (passed := lane.pass_gates(at_ns))]
         for claim in synced:
@@ -210,11 +213,11 @@ class Intake:
         while not self.closed:
             waiting = self.devices[place[0]].waiting.get(place, ()) if place[0] in self.devices else ()
             if len(waiting) >= LOSSLESS_PLACES:
-                self._readers.add(camera)
+                self._readers.waits()
             elif grouper is None or grouper.waiting(camera) < LOSSLESS_PLACES:
                 break
             self.rooms.setdefault(place, threading.Condition(self._lock)).wait()
-            self._readers.discard(camera)
+            self._readers.goes_on(self._clock())
 
     def _notify(self, place: Place) -> None:
         if place in self.rooms:

@@ -6,7 +6,9 @@ import pytest
 from config_texts import CAMERAS, ID_RULE, Row, camera, expected, source
 
 URL = "URL whose ${…} are all ${cred:NAME} (letters, digits, _, - or ., at most 64)"
-CAMERA_KEYS = "backend, height_px, loop, open_timeout_s, pace, rate_hz, source, stall_timeout_s, transport, width_px"
+CAMERA_KEYS = (
+    "backend, height_px, lens, loop, open_timeout_s, pace, rate_hz, source, stall_timeout_s, transport, width_px"
+)
 
 TABLE: list[Row] = [
     # cameras.yaml: the file
