@@ -15,7 +15,7 @@ from edged.config.models import (
     PublishConfig,
     SchedulerConfig,
 )
-from edged.config.scalars import NAME, Address, is_local
+from edged.config.scalars import NAME, Address, SocketPath, is_local
 from edged.config.schema import json_schema
 from edged.config.sources import SCHEMES, Source
 from edged.config.task import (
@@ -49,6 +49,7 @@ __all__ = [
     "PublishConfig",
     "SchedulerConfig",
     "Secrets",
+    "SocketPath",
     "Source",
     "SyncConfig",
     "TaskConfig",

@@ -10,14 +10,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from edged.config.credentials import CRED
 from edged.config.scalars import (
-    ADDRESS,
     BOOLEAN,
     ENDPOINT,
+    LISTEN,
     NAME_OF_OURS,
     NAMES_IN_ORDER,
     PATH,
     Address,
     Checked,
+    SocketPath,
     is_local,
     one_of,
     real,
@@ -154,8 +155,9 @@ class EnginesConfig(Strict):
 class MetricsConfig(Strict):
     """Counters for a monitoring system, over HTTP."""
 
-    listen: Annotated[Address, ADDRESS] | None = Field(
-        default=None, description='"HOST:PORT" to serve metrics on; nothing is served without it'
+    listen: Annotated[Address | SocketPath, LISTEN] | None = Field(
+        default=None,
+        description='where Prometheus reads metrics: "127.0.0.1:PORT" or unix:/PATH; nothing is served without it',
     )
 
 
