@@ -10,6 +10,7 @@ from edged.telemetry.readings import Rail
 from edged.telemetry.sensor import Sensor
 from edged.telemetry.sysfs import folders, number, text
 
+SANE_MV, SANE_MA, SANE_UW = 100_000, 1_000_000, 10_000_000_000
 NO_RAIL = ("NC", "shunt")  # not connected; "sum of shunt voltages", which is no rail
 
 
@@ -35,9 +36,16 @@ def rails(root: Path) -> Iterator[Sensor]:
 
 
 def _rail(folder: Path, channel: str, name: str) -> Rail | None:
-    milli_volts, milli_amperes = number(folder / f"in{channel}_input"), number(folder / f"curr{channel}_input")
-    micro_watts = number(folder / f"power{channel}_input") if milli_amperes is None else None
+    milli_volts = _within(SANE_MV, folder / f"in{channel}_input")
+    milli_amperes = _within(SANE_MA, folder / f"curr{channel}_input")
+    micro_watts = _within(SANE_UW, folder / f"power{channel}_input") if milli_amperes is None else None
     volts = None if milli_volts is None else milli_volts / 1e3
     if milli_amperes is not None and volts is not None:
         return Rail(name, volts * milli_amperes / 1e3, volts, milli_amperes / 1e3)
     return None if micro_watts is None else Rail(name, micro_watts / 1e6, volts)
+
+
+def _within(most: float, path: Path) -> float | None:
+    """Return a file's number, None where it is unreadable or absurd."""
+    value = number(path)
+    return value if value is not None and abs(value) <= most else None
