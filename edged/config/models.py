@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_serializer, field_validator
 
 from edged.config.credentials import CRED
 from edged.config.scalars import (
@@ -159,6 +159,10 @@ class MetricsConfig(Strict):
         default=None,
         description='where Prometheus reads metrics: "127.0.0.1:PORT" or unix:/PATH; nothing is served without it',
     )
+
+    @field_serializer("listen")
+    def _one_value(self, listen: Address | SocketPath | None) -> str | None:
+        return None if listen is None else str(listen)
 
 
 class LogConfig(Strict):

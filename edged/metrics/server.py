@@ -168,7 +168,7 @@ def _open(listen: Address | SocketPath) -> socket.socket:
     try:
         listener = _bind_path(listen.path) if isinstance(listen, SocketPath) else _bind(listen)
     except OSError as exc:
-        why = exc.strerror or exc
+        why = os.strerror(exc.errno) if exc.errno else exc
         raise BackendUnavailable(f"cannot serve metrics on {listen}: {why}") from exc
     listener.setblocking(False)
     return listener

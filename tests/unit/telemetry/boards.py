@@ -122,5 +122,5 @@ def make(root: Path, tree: Tree) -> Path:
         if text:
             path.write_text(f"{text}\n")
         else:
-            path.mkdir()  # reading it fails, for root too
+            path.mkdir(exist_ok=True)  # reading it fails, for root too
     return root
