@@ -441,6 +441,8 @@ class Daemon:
             self._supervisor.close()
         except WorkerFailed as exc:
             log.warning("%s; the process ends without waiting", exc)
+        if self._metrics is not None:
+            self._metrics.close()
         self._engines.close()
         self._lock.close()
 

@@ -7,6 +7,7 @@ only so much is looked at in a second: a scraper that hangs, or a thousand of th
 from __future__ import annotations
 
 import os
+import select
 import selectors
 import socket
 import threading
@@ -60,6 +61,8 @@ class MetricsServer:
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._selector.register(self._wakeup, selectors.EVENT_READ)
+        self._rest = select.poll()
+        self._rest.register(self._wakeup, select.POLLIN)
 
     def show(self, snapshot: Snapshot) -> None:
         """Serve this from now on."""
@@ -77,7 +80,7 @@ class MetricsServer:
             while not stop.is_set():
                 beat()
                 self._look()
-                stop.wait(PAUSE_S)
+                self._rest.poll(PAUSE_S * 1000)
         finally:
             for caller in list(self._callers.values()):
                 self._drop(caller)
