@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from edged.telemetry.heat import is_gpu
+from edged.telemetry.clocks import is_gpu
 from edged.telemetry.readings import Load
 from edged.telemetry.sensor import Sensor
 from edged.telemetry.sysfs import folders, number

@@ -16,7 +16,7 @@ GPUS_MAX = 16
 
 
 def gpus() -> Iterator[Sensor]:
-    """Yield what NVML tells of each GPU; nothing without NVML or a GPU."""
+    """Yield what NVML tells of each GPU, but for what a GPU has none of; nothing without NVML or a GPU."""
     try:
         import pynvml
     except ImportError:
@@ -30,7 +30,16 @@ def gpus() -> Iterator[Sensor]:
     for number, handle in enumerate(handles):
         for what, ask in ASKED.items():
             unit = f"gpu{number}"
-            yield Sensor(f"{what} {unit}", f"NVML {unit} {what}", partial(_asked, pynvml, ask, handle, unit))
+            if _has(pynvml, ask, handle, unit):
+                yield Sensor(f"{what} {unit}", f"NVML {unit} {what}", partial(_asked, pynvml, ask, handle, unit))
+
+
+def _has(nvml: Any, ask: Callable[[Any, Any, str], Reading], handle: Any, unit: str) -> bool:
+    try:
+        ask(nvml, handle, unit)
+    except nvml.NVMLError as exc:
+        return bool(exc.value != nvml.NVML_ERROR_NOT_SUPPORTED)
+    return True
 
 
 def _asked(nvml: Any, ask: Callable[[Any, Any, str], Reading], handle: Any, unit: str) -> Reading | None:

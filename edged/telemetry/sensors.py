@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from edged.telemetry import heat, load, nvml, power
+from edged.telemetry import clocks, load, nvml, power, temperatures
 from edged.telemetry.readings import Clock, Load, Memory, Rail, Reading, Telemetry, Temperature
 from edged.telemetry.sensor import Sensor
 
@@ -70,9 +70,9 @@ class Sensors:
 
 def _found(root: Path) -> Iterator[Sensor]:
     """Yield every sensor; of two that measure the same, the kernel's comes first."""
-    yield from heat.zones(root)
-    yield from heat.cpu_clocks(root)
-    yield from heat.unit_clocks(root, load.UNITS)
+    yield from temperatures.zones(root)
+    yield from clocks.cpu_clocks(root)
+    yield from clocks.unit_clocks(root, load.UNITS)
     yield from power.rails(root)
     yield from load.loads(root)
     yield from nvml.gpus()

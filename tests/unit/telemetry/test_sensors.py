@@ -153,16 +153,24 @@ def test_a_machine_without_sensors(tmp_path):
 
 
 class NvmlError(Exception):
-    pass
+    def __init__(self, value):
+        super().__init__(f"error {value}")
+        self.value = value
 
 
-def refused(*_):
-    raise NvmlError("not supported")
+def fails_with(value):
+    def answer(*_):
+        raise NvmlError(value)
+
+    return answer
+
+
+NOT_SUPPORTED, GPU_IS_LOST = 3, 15
 
 
 @pytest.fixture
 def nvml(monkeypatch):
-    """The functions of nvidia-ml-py that are used, as they answer for one GPU; its decoder says nothing."""
+    """The functions of nvidia-ml-py that are used, as they answer for one GPU without a video decoder."""
     answers = {
         "nvmlInit": lambda: None,
         "nvmlDeviceGetCount": lambda: 1,
@@ -172,10 +180,11 @@ def nvml(monkeypatch):
         "nvmlDeviceGetClockInfo": lambda handle, clock: 345,
         "nvmlDeviceGetPowerUsage": lambda handle: 70_500,
         "nvmlDeviceGetUtilizationRates": lambda handle: SimpleNamespace(gpu=37, memory=5),
-        "nvmlDeviceGetDecoderUtilization": refused,
+        "nvmlDeviceGetDecoderUtilization": fails_with(NOT_SUPPORTED),
         "nvmlDeviceGetMemoryInfo": lambda handle: SimpleNamespace(used=10, total=80),
     }
-    double = SimpleNamespace(NVMLError=NvmlError, NVML_TEMPERATURE_GPU=0, NVML_CLOCK_SM=1, **answers)
+    errors = {"NVML_ERROR_NOT_SUPPORTED": NOT_SUPPORTED}
+    double = SimpleNamespace(NVMLError=NvmlError, NVML_TEMPERATURE_GPU=0, NVML_CLOCK_SM=1, **errors, **answers)
     monkeypatch.setitem(sys.modules, "pynvml", double)
     return double
 
@@ -187,7 +196,15 @@ def test_a_gpu_by_nvml(nvml, tmp_path):
     assert read.rails == (Rail("gpu0", 70.5),)
     assert read.loads == (Load("gpu0", 0.37),)
     assert read.memories == (Memory("gpu0", 10, 80),)
-    assert read.missing == ("decoder load gpu0",)
+    assert read.missing == ()
+
+
+def test_a_gpu_that_is_lost_gives_nothing_and_comes_back(nvml, tmp_path):
+    sensors, power = Sensors(tmp_path), nvml.nvmlDeviceGetPowerUsage
+    nvml.nvmlDeviceGetPowerUsage = fails_with(GPU_IS_LOST)
+    assert sensors.read().missing == ("rail gpu0",)
+    nvml.nvmlDeviceGetPowerUsage = power
+    assert sensors.read().rails == (Rail("gpu0", 70.5),)
 
 
 def test_nvml_tells_only_what_the_kernel_does_not(nvml, tmp_path):
@@ -198,7 +215,7 @@ def test_nvml_tells_only_what_the_kernel_does_not(nvml, tmp_path):
 
 
 def test_nvml_without_a_driver_is_no_gpu(nvml, tmp_path):
-    nvml.nvmlInit = refused
+    nvml.nvmlInit = fails_with(9)
     assert Sensors(tmp_path).read().clocks == ()
 
 
