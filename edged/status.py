@@ -134,6 +134,7 @@ def _camera(name: str, now: Now) -> dict[str, Any]:
         "backend": report.backend,
         "stream": report.stream,
         "stream_hz": None if report.stream_hz is None else round(report.stream_hz, 2),
+        "cpu_s": round(report.cpu_s, 4),
         "decode_ms": None if decode_s is None else round(1000 * decode_s, 3),
         "size": list(report.size) if report.size else None,
         "opens": report.opens,

@@ -15,6 +15,7 @@ from edged.plan import CameraState, Mode, TaskState
 from edged.publish.latencies import BOUNDS_MS, Histogram
 
 NO_LOSSES = ("offered", "served", "published")
+ENGINE_STAGES = ("convert", "infer", "parse")  # a sum over cameras would fall when one of them is removed
 BATCH_BOUNDS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 Sample = tuple[str, tuple[str, ...], float]
@@ -65,9 +66,8 @@ def _samples(snapshot: Snapshot, scrapes: Scrapes) -> Iterator[Sample]:
     for thread in status["threads"]:
         yield "edged_thread_restarts_total", (thread["name"],), thread["restarts"]
         yield "edged_thread_lost", (thread["name"],), thread["lost"]
-    for stage, seconds in status["cpu_s"].items():
-        if stage != "total":
-            yield "edged_stage_cpu_seconds_total", (stage,), seconds
+    for stage in ENGINE_STAGES:
+        yield "edged_stage_cpu_seconds_total", (stage,), status["cpu_s"][stage]
     for task in status["tasks"]:
         yield from _task(task)
     for camera in status["cameras"]:
@@ -108,6 +108,7 @@ def _camera(camera: Mapping[str, Any]) -> Iterator[Sample]:
             yield "edged_camera_frames_read_total", (name,), frames
         else:
             yield "edged_camera_frames_total", (name, fate), frames
+    yield "edged_camera_cpu_seconds_total", (name,), camera["cpu_s"]
     yield "edged_camera_rate_hertz", (name,), camera["rate_hz"]
     yield from _known("edged_camera_stream_hertz", (name,), camera["stream_hz"])
     yield from _known("edged_camera_frame_age_seconds", (name,), camera["age_ms"], 1e-3)

@@ -36,7 +36,7 @@ KINDS: Mapping[str, Kind] = {
     "edged_scrapes_total": _counter("requests answered, by HTTP status", "code"),
     "edged_thread_restarts_total": _counter("times that a thread was started again after a failure", "thread"),
     "edged_thread_lost": _gauge("1 for a thread that the daemon goes on without", "thread"),
-    "edged_stage_cpu_seconds_total": _counter("CPU time of the threads in each stage", "stage"),
+    "edged_stage_cpu_seconds_total": _counter("CPU time of the engines' threads: convert, infer, parse", "stage"),
     # tasks
     "edged_task_state": _gauge("1 for the state that the task is in: active, degraded, inactive", "task", "state"),
     "edged_task_wanted_hertz": _gauge("results per second and camera that its configuration asks for", "task"),
@@ -61,6 +61,7 @@ KINDS: Mapping[str, Kind] = {
     "edged_camera_frames_total": _counter(
         "frames by what became of them: decoded, undecoded, damaged, caught_up (beside the sum)", "camera", "fate"
     ),
+    "edged_camera_cpu_seconds_total": _counter("CPU time of decoding, since the camera's thread began", "camera"),
     "edged_camera_rate_hertz": _gauge("frames decoded per second of late", "camera"),
     "edged_camera_stream_hertz": _gauge("frames per second that the open stream gives", "camera"),
     "edged_camera_frame_age_seconds": _gauge("age of the newest frame", "camera"),

@@ -49,8 +49,8 @@ def status(tasks: tuple[str, ...] = ("lane",), cameras: tuple[str, ...] = ("fron
         ],
         "cameras": [
             {
-                "id": camera, "mode": "hot", "state": "running", "opens": 1, "rate_hz": 14.9, "stream_hz": 15.0,
-                "age_ms": 40.0, "kept": {"packets": 0, "seconds": 0.0},
+                "id": camera, "mode": "hot", "state": "running", "opens": 1, "cpu_s": 1.5,
+                "rate_hz": 14.9, "stream_hz": 15.0, "age_ms": 40.0, "kept": {"packets": 0, "seconds": 0.0},
                 "frames": {"read": 100, "decoded": 90, "undecoded": 8, "damaged": 2, "caught_up": 0},
             }
             for camera in cameras
