@@ -207,14 +207,6 @@ def curve_faults(config: Config, secrets: Secrets) -> list[str]:
     return found
 
 
-def not_yet(config: Config) -> list[str]:
-    """Return a `file:line: key: text` for everything that the configuration asks for and this version does not do."""
-    found = []
-    if config.edged.metrics.listen is not None:
-        found.append(config.fault("edged", "", "metrics.listen", "this version serves no metrics yet"))
-    return found
-
-
 def engine_request(config: Config, task: TaskConfig, parser: type[Parser]) -> EngineRequest:
     """Return what a task asks of an engine; its pictures are made as its parser expects them unless it says how."""
     return EngineRequest(

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edged.assembly import Assembled, assemble, doors, not_yet
+from edged.assembly import Assembled, assemble, doors
 from edged.camera.pool import CameraPool
 from edged.camera.worker import CameraReport
 from edged.cameras import FanOut, camera_worker, gpu_of, views_of
@@ -20,6 +20,8 @@ from edged.control.server import ControlServer, Request
 from edged.engine_room import EngineRoom
 from edged.errors import ConfigError, EdgedError, UsageError, WorkerFailed
 from edged.log import set_level
+from edged.metrics.exposition import Snapshot
+from edged.metrics.server import MetricsServer
 from edged.notify import notify
 from edged.plan import CameraState, Plan, TaskState
 from edged.planning import Stock, changes, demands, routes, with_views
@@ -30,13 +32,14 @@ from edged.results import Result
 from edged.rundir import RuntimeLock, control_endpoint, publish_endpoint, runtime_directory
 from edged.scheduler.activation import Activation
 from edged.scheduler.admission import admit
-from edged.scheduler.heat import Heat
+from edged.scheduler.heat import Heat, Limit
 from edged.scheduler.planner import make_plan
 from edged.scheduler.rules import Summary
 from edged.scheduler.signals import SignalBook
 from edged.signals import kinds_with
 from edged.status import Now, StatusBook
-from edged.supervisor import ONCE, SERVICE, Supervisor
+from edged.supervisor import ONCE, SERVICE, SIDELINE, Supervisor
+from edged.telemetry.worker import TelemetryWorker
 from edged.waiting import Inbox
 from edged.work import Cost
 
@@ -98,12 +101,13 @@ class Daemon:
             lock = RuntimeLock(runtime_directory())
             undo.callback(lock.close)
             self._assembled = assemble(config)
-            self._report(self._assembled, config)
+            self._report(self._assembled)
             self._engines = EngineRoom(self._supervisor, self._assembled, self._emit)
             self._dispatcher, self._budget = self._engines.dispatcher, self._engines.budget
             self._fan_out = FanOut(self._dispatcher.offer, views_of(config))
             self._heat = Heat()
-            self._limits = self._heat.read()
+            self._limits: Mapping[str, Limit] = {}
+            self._telemetry = TelemetryWorker()
             kinds, timeout_s = kinds_with(config.edged.signals), config.edged.scheduler.signal_timeout_s
             self._signals = SignalBook(kinds, timeout_s, self._look)
             self._activation = Activation(config.tasks, self._signals)
@@ -120,11 +124,16 @@ class Daemon:
                 "signal.list": self._signals.listing,
             }
             self._control = self._make_control(lock)
+            undo.callback(self._control.close)
+            self._metrics = MetricsServer(listen) if (listen := config.edged.metrics.listen) else None
             undo.pop_all()
         self._lock = lock
         self._book = StatusBook(self.boot)
         self._supervisor.start(self._publisher, SERVICE)  # consumers before producers
         self._supervisor.start(self._control, SERVICE)
+        self._supervisor.start(self._telemetry, SIDELINE)
+        if self._metrics is not None:
+            self._supervisor.start(self._metrics, SIDELINE)
         self._engines.start()
         self._pool = CameraPool(self._supervisor, {})
         self._start_cameras(frozenset(config.cameras))
@@ -156,8 +165,8 @@ class Daemon:
                 self._tick()
             if now_s >= next_status_s:
                 next_status_s = now_s + STATUS_S
-                self._limits = self._heat.read()
-                self._publisher.post_state(STATUS_TOPIC, status_message(self._status({})), keep=False)
+                self._limits = self._heat.limits(self._telemetry.newest)
+                self._publish_status()
             event = self._inbox.get(max(0.0, next_tick_s - time.monotonic()))
             if isinstance(event, Stop):
                 log.info("stopping: %s", event.why)
@@ -243,6 +252,12 @@ class Daemon:
                 self._states[name] = message
                 self._publisher.post_state(task_topic(name), message)
 
+    def _publish_status(self) -> None:
+        status = self._status({})
+        self._publisher.post_state(STATUS_TOPIC, status_message(status), keep=False)
+        if self._metrics is not None:
+            self._metrics.show(Snapshot(time.time(), status, self._publisher.latencies()))
+
     def _tell_ready(self) -> None:
         if self._ready:
             return
@@ -273,9 +288,13 @@ class Daemon:
                 self._engines.workers,
                 self._dispatcher.counts(),
                 self._publisher.sent(),
+                self._publisher.latencies(),
+                self._dispatcher.devices(),
                 self._budget,
                 self._budget.machine(),
                 self._signals.report(),
+                self._telemetry.newest,
+                self._supervisor.reports(),
             )
         )
 
@@ -354,7 +373,7 @@ class Daemon:
         self._supervisor.stop([Reloader.name])
         found = difference(self._config, loaded.config, self._secrets, loaded.secrets, self._started_with)
         found = replace(found, cameras=found.cameras | self._moved(loaded, found))
-        self._report(loaded.assembled, loaded.config)
+        self._report(loaded.assembled)
         self._let_go(found)
         self._engines.take_over(loaded.assembled)
         self._config, self._secrets, self._assembled = loaded.config, loaded.secrets, loaded.assembled
@@ -435,15 +454,15 @@ class Daemon:
             self._supervisor.close()
         except WorkerFailed as exc:
             log.warning("%s; the process ends without waiting", exc)
+        if self._metrics is not None:
+            self._metrics.close()
         self._engines.close()
         self._lock.close()
 
-    def _report(self, assembled: Assembled, config: Config) -> None:
+    def _report(self, assembled: Assembled) -> None:
         for task, chosen in assembled.chosen.items():
             level = logging.WARNING if task in assembled.blocked else logging.INFO
             log.log(level, "task %s: %s", task, chosen)
-        for line in not_yet(config):
-            log.warning("%s", line)
 
 
 def run(config: Config, secrets: Secrets) -> int:

@@ -15,7 +15,7 @@ def add(commands: Any) -> None:
 
 def check(args: argparse.Namespace) -> int:
     """Report every fault by file and line, else what would run."""
-    from edged.assembly import assemble, curve_faults, not_yet
+    from edged.assembly import assemble, curve_faults
     from edged.config import Secrets, config_error, load_config
 
     config = load_config(args.config)
@@ -23,14 +23,13 @@ def check(args: argparse.Namespace) -> int:
     if faults := config.missing_credentials(secrets) or curve_faults(config, secrets):
         raise config_error(faults)
     assembled = assemble(config)
-    notes = [*config.notes, *not_yet(config)]
     if args.json:
         from edged.cli.output import print_json
 
         cameras = [*config.cameras, *config.views]
-        print_json({"tasks": dict(assembled.chosen), "cameras": cameras, "notes": notes})
+        print_json({"tasks": dict(assembled.chosen), "cameras": cameras, "notes": list(config.notes)})
         return 0
-    for note in notes:
+    for note in config.notes:
         print(note)
     for task, chosen in assembled.chosen.items():
         print(f"task {task}: {chosen}")

@@ -16,7 +16,7 @@ from edged.config.models import (
     PublishConfig,
     SchedulerConfig,
 )
-from edged.config.scalars import NAME, Address, is_local
+from edged.config.scalars import NAME, Address, SocketPath, is_local
 from edged.config.schema import json_schema
 from edged.config.sources import SCHEMES, Source
 from edged.config.task import (
@@ -51,6 +51,7 @@ __all__ = [
     "PublishConfig",
     "SchedulerConfig",
     "Secrets",
+    "SocketPath",
     "Source",
     "SyncConfig",
     "TaskConfig",

@@ -6,19 +6,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_serializer, field_validator
 
 from edged.config.credentials import CRED
 from edged.config.lens import LensConfig, ViewConfig
 from edged.config.scalars import (
-    ADDRESS,
     BOOLEAN,
     ENDPOINT,
+    LISTEN,
     NAME_OF_OURS,
     NAMES_IN_ORDER,
     PATH,
     Address,
     Checked,
+    SocketPath,
     is_local,
     one_of,
     real,
@@ -150,9 +151,14 @@ class EnginesConfig(Strict):
 class MetricsConfig(Strict):
     """Counters for a monitoring system, over HTTP."""
 
-    listen: Annotated[Address, ADDRESS] | None = Field(
-        default=None, description='"HOST:PORT" to serve metrics on; nothing is served without it'
+    listen: Annotated[Address | SocketPath, LISTEN] | None = Field(
+        default=None,
+        description='where Prometheus reads metrics: "127.0.0.1:PORT" or unix:/PATH; nothing is served without it',
     )
+
+    @field_serializer("listen")
+    def _one_value(self, listen: Address | SocketPath | None) -> str | None:
+        return None if listen is None else str(listen)
 
 
 class LogConfig(Strict):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -50,6 +51,20 @@ class _State:
     told: float = 0.0
 
 
+@dataclass(frozen=True)
+class EngineCounts:
+    """An engine's batches so far: how many of each size, and the seconds of its device that they took."""
+
+    batches: Mapping[int, int] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+@dataclass
+class _Tally:
+    batches: Counter[int] = field(default_factory=Counter)
+    seconds: float = 0.0
+
+
 class Budget:
     """Costs and capacities. Every method may be called from any thread; `tick` from one only, ten times a second."""
 
@@ -64,6 +79,7 @@ class Budget:
         self._states: dict[str, _State] = {}
         self._engines: dict[str, Place] = {}
         self._meters: dict[str, CostMeter] = {}
+        self._tallies: dict[str, _Tally] = {}
         self._decoders: dict[str, DecodeMeter] = {}
         self._ticked_s: float | None = None
         self.place(devices, engines)
@@ -79,6 +95,7 @@ class Budget:
                     self._states[name] = _State(device, control, told=control.nominal)
             kept = {name for name, place in engines.items() if self._engines.get(name) == place}
             self._meters = {name: self._meters[name] if name in kept else CostMeter() for name in engines}
+            self._tallies = {name: self._tallies[name] if name in kept else _Tally() for name in engines}
             self._engines = dict(engines)
 
     def measured(self, engine: str, pictures: int, seconds: float) -> None:
@@ -90,6 +107,9 @@ class Budget:
             if place is None:
                 return  # it was removed by a reload while it worked
             self._meters[engine].add(pictures, seconds, self._clock())
+            tally = self._tallies[engine]
+            tally.batches[pictures] += 1
+            tally.seconds += seconds
             if place.device in self._states:
                 self._states[place.device].done_s += seconds
 
@@ -134,6 +154,11 @@ class Budget:
                     state.control.tick(now_s, sample, state.limit.heat)
                 state.counts, state.done_s = total, 0.0
                 state.told = _told(state.control, state.told)
+
+    def engines(self) -> dict[str, EngineCounts]:
+        """Return what each engine has done so far."""
+        with self._lock:
+            return {name: EngineCounts(dict(one.batches), one.seconds) for name, one in self._tallies.items()}
 
     def device(self, name: str) -> Device:
         """Return what a device is."""
