@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -128,9 +129,7 @@ class Uploaded:
             planes.append(DevicePlane(self.memory[-1].pointer, host.shape[1], width, height))
             stream.synchronize()
         stream.free()
-        self.picture = Picture(
-            picture.width, picture.height, picture.format, picture.color, tuple(planes), device=device.number
-        )
+        self.picture = replace(picture, planes=tuple(planes), device=device.number)
 
     def free(self):
         for memory in self.memory:

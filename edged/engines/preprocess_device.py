@@ -14,6 +14,8 @@ from edged.engines.preprocess import color_matrix
 from edged.errors import ShapeError
 from edged.frame import DevicePlane, Frame, Picture, PixelFormat
 from edged.geometry import Fit, fit_frame
+from edged.lens import View
+from edged.optics import picture_map, source_size
 from edged.tensor import InputFormat
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ class DevicePreprocessor:
         self._rows = cast("NDArray[np.uint8]", device.pinned((capacity, ROW.size), np.uint8))
         self._bytes = self._rows.data.cast("B")
         self._known: dict[int, tuple[Picture, Fit, bytes]] = {}
+        self._maps: dict[tuple[View, tuple[int, int], Fit], Memory] = {}
         self._memory: Memory = device.allocate(self._rows.nbytes)
         mean, std = np.array(fmt.mean), np.array(fmt.std)
         self._constants = tuple(
@@ -89,7 +92,26 @@ class DevicePreprocessor:
 
     def free(self) -> None:
         """Give the memory back. Nothing that was enqueued may still run. Safe to call twice."""
-        self._memory.free()
+        for memory in (self._memory, *self._maps.values()):
+            memory.free()
+        self._maps.clear()
+
+    def _map(self, picture: Picture, fit: Fit) -> int:
+        """Return the address of a view's map, which is made and copied once."""
+        if picture.view is None:
+            return 0
+        key = (picture.view, source_size(picture), fit)
+        if key not in self._maps:
+            with self._device.active():
+                points = picture_map(picture, fit)
+                host = cast("NDArray[np.float32]", self._device.pinned(points.shape, np.float32))
+                host[:] = points
+                memory, stream = self._device.allocate(host.nbytes), self._device.stream()
+                self._device.copy_in(memory, host, stream)
+                stream.synchronize()
+                stream.free()
+            self._maps[key] = memory
+        return self._maps[key].pointer
 
     def _row(self, picture: Picture) -> tuple[Fit, bytes]:
         fit = fit_frame((picture.width, picture.height), self._size, self._format.fit)
@@ -100,7 +122,7 @@ class DevicePreprocessor:
         if picture.format is PixelFormat.NV12 and not (chroma.pointer | chroma.pitch) & 1:
             kind = NV12_EVEN
         return fit, ROW.pack(
-            *(plane.pointer for plane in planes), *absent, 0,
+            *(plane.pointer for plane in planes), *absent, self._map(picture, fit),
             *(plane.pitch for plane in planes), *absent,
             luma.width, luma.height, chroma.width, chroma.height,
             chroma.width / luma.width, chroma.height / luma.height, kind,

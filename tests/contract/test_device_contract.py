@@ -15,6 +15,7 @@ from edged.engines.preprocess_device import DevicePreprocessor
 from edged.errors import BackendUnavailable, ShapeError
 from edged.frame import Color, Picture, PixelFormat
 from edged.geometry import fit_frame
+from edged.lens import Equidistant, KannalaBrandt, View
 from edged.tensor import InputFormat
 
 HALF_EPSILON = 2**-11  # relative rounding of float16
@@ -104,6 +105,19 @@ def test_half_precision_is_rounded_once(device):
     (half,), _ = convert(device, [picture], InputFormat(), (64, 48), "float16")
     assert half.dtype == np.float16
     assert np.abs(half.astype(np.float32) - single).max() <= HALF_EPSILON
+
+
+@pytest.mark.parametrize("fmt", [InputFormat(), InputFormat("stretch", "bgr", pad=0)], ids=["letterbox", "stretch"])
+@pytest.mark.parametrize("lens", [Equidistant(185.0), KannalaBrandt(80, 80, 95, 70, 192, 144, (0.03, -0.01, 0, 0))])
+def test_a_view_is_what_the_cpu_makes_of_it(device, lens, fmt):
+    """Both read the same map; pixels that the lens does not show are padding in both."""
+    view = View(lens, 160, 90, 100, yaw_deg=35, pitch_deg=-20)
+    pictures = [picture_of("nv12", 192, 144, Color(), seed=n)[0].through(view) for n in range(2)]
+    out, fits = convert(device, [*pictures, picture_of("nv12", 192, 144, Color())[0]], fmt, (96, 80))
+    for image, picture, fit in zip(out, pictures, fits, strict=False):
+        on_cpu = np.empty((3, 80, 96), np.float32)
+        assert Preprocessor((96, 80), fmt).write(frame_of(picture), on_cpu, 0) == fit
+        assert np.abs(image - on_cpu).max() <= 3 / 255
 
 
 def test_a_frame_of_the_host_or_of_another_device_is_refused(device):
