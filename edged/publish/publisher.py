@@ -7,7 +7,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import zmq
 
@@ -16,6 +16,7 @@ from edged.publish.latencies import Histogram, Latencies
 from edged.publish.sockets import Doors, has_message
 from edged.publish.wire import listened_task, pack, result_message, result_topic
 from edged.results import Result
+from edged.waiting import BriefLock
 
 QUEUE_PER_CAMERA = 8  # results of one task and camera that may wait for this thread
 SEND_HWM = 1000  # messages that may wait in the library for one slow subscriber
@@ -75,8 +76,8 @@ class Publisher:
         queue: int = SEND_HWM,
     ) -> None:
         self._boot, self._listeners = boot, listeners
-        self._lock = threading.Lock()
-        self._room = threading.Condition(self._lock)
+        self._lock = BriefLock()
+        self._room = threading.Condition(cast("threading.Lock", self._lock))
         self._lanes: dict[tuple[str, str], _Lane] = {}
         self._ready: deque[_Lane] = deque()
         self._outgoing: deque[tuple[bytes, bytes, bool | None]] = deque()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from edged.scheduler.claims import DeviceCounts
 from edged.scheduler.costs import CostMeter, DecodeMeter
 from edged.scheduler.demand import CPU, EngineLoad, Machine
 from edged.scheduler.heat import Limit
+from edged.waiting import BriefLock
 from edged.work import Cost
 
 HEADROOM = 0.9  # of a device's time that is planned for: the rest is for what is not measured
@@ -75,7 +75,7 @@ class Budget:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = BriefLock()
         self._states: dict[str, _State] = {}
         self._engines: dict[str, Place] = {}
         self._meters: dict[str, CostMeter] = {}

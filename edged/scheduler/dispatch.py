@@ -8,7 +8,6 @@ groups them wait for each other first, and have places of their own: other tasks
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
@@ -19,6 +18,7 @@ from edged.scheduler.claims import DeviceCounts, EngineLimits, Route, TaskCounts
 from edged.scheduler.device import Device
 from edged.scheduler.intake import LOSSLESS_PLACES, Intake
 from edged.scheduler.urgency import WallCost
+from edged.waiting import BriefLock
 from edged.work import Batch, Cost, Job
 
 __all__ = ["LOSSLESS_PLACES", "DeviceCounts", "Dispatcher", "EngineLimits", "Route", "TaskCounts"]
@@ -35,7 +35,7 @@ class Dispatcher:
 
     def __init__(self, limits: Mapping[str, EngineLimits], clock: Callable[[], int] = time.monotonic_ns) -> None:
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = BriefLock()
         self._held = _Held(self._lock, self._take_in)
         self._arrived: deque[Frame] = deque()  # of live cameras, not yet looked at
         self._costs: dict[str, WallCost] = {}
@@ -279,7 +279,7 @@ class _Held:
     Sixty cameras and a few workers at one lock would spend more time on passing it on than on what it guards.
     """
 
-    def __init__(self, lock: threading.Lock, take_in: Callable[[], None]) -> None:
+    def __init__(self, lock: BriefLock, take_in: Callable[[], None]) -> None:
         self._lock, self._take_in = lock, take_in
 
     def __enter__(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 from edged.frame import Frame
 from edged.scheduler.claims import Claim, Feed, Lane, Place, place_of
@@ -13,6 +14,7 @@ from edged.scheduler.groups import Closed, Grouper
 from edged.scheduler.readers import Readers
 from edged.scheduler.routing import Routing
 from edged.scheduler.urgency import WallCost, deadline_of, make_job, without
+from edged.waiting import BriefLock
 from edged.work import Job
 
 LOSSLESS_PLACES = 4  # frames of a lossless camera that may wait; it goes on when half of them are taken
@@ -24,7 +26,7 @@ class Intake:
     Methods put the frames whose leases are to be given back into `freed`: that is done without the lock.
     """
 
-    def __init__(self, lock: threading.Lock, clock: Callable[[], int], costs: Mapping[str, WallCost]) -> None:
+    def __init__(self, lock: BriefLock, clock: Callable[[], int], costs: Mapping[str, WallCost]) -> None:
         self.devices: Mapping[str, Device] = {}  # by engine
         self.rooms: dict[Place, threading.Condition] = {}  # one each: a place concerns one camera
         self._readers = Readers()
@@ -216,7 +218,7 @@ class Intake:
                 self._readers.waits()
             elif grouper is None or grouper.waiting(camera) < LOSSLESS_PLACES:
                 break
-            self.rooms.setdefault(place, threading.Condition(self._lock)).wait()
+            self.rooms.setdefault(place, threading.Condition(cast("threading.Lock", self._lock))).wait()
             self._readers.goes_on(self._clock())
 
     def _notify(self, place: Place) -> None:
