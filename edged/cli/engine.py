@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from edged.engines.build.record import Pick, Record
     from edged.engines.store import Manifest
 
-FRAMES = 128
-FRAMES_MAX = 4000
+FRAMES = 512
+CANDIDATES, CANDIDATES_MAX = 8, 4096  # looked at for each frame wanted, and in all; always twice what is wanted
 SECONDS_LIVE = 30.0
 FASTER_MIN = 1.1  # an int8 engine that gains less is not worth its losses
 
@@ -48,6 +48,7 @@ def add(commands: Any) -> None:
     command.add_argument("--seconds", type=float, metavar="S", help="of a recording the first S (default: all); of a "
                          f"live camera S in all (default: {SECONDS_LIVE:g})")  # fmt: skip
     command.add_argument("--from", dest="folder", type=Path, metavar="FOLDER", help="pictures instead of cameras")
+    command.add_argument("--verify-from", type=Path, metavar="FOLDER", help="pictures to compare on, and no others")
     command = action("build", "build the engines that tasks want and that need building", build)
     command.add_argument("tasks", nargs="*", metavar="NAME")
     command.add_argument(
@@ -134,11 +135,15 @@ def _newer_frames(root: Path, manifest: Manifest) -> str:
 
 
 def calibrate(args: argparse.Namespace) -> int:
-    """Collect a task's calibration frames and store them."""
+    """Choose the frames that cover most of what a task's cameras or a folder show, and store them."""
+    from functools import partial
+
     from edged.config import hide_passwords
+    from edged.engines.build.child import lower_priority
     from edged.engines.build.collect import from_folder
+    from edged.engines.build.objects import count_objects
     from edged.engines.build.order import seen_by
-    from edged.engines.build.record import FRAMES_MIN, write_record
+    from edged.engines.build.record import FRAMES_MAX, FRAMES_MIN, write_record
     from edged.engines.store import Store, writes
 
     config = _logged(args)
@@ -146,22 +151,30 @@ def calibrate(args: argparse.Namespace) -> int:
         raise UsageError(f"--frames must be {FRAMES_MIN} to {FRAMES_MAX}, got {args.frames}")
     if args.seconds is not None and not 0 < args.seconds <= 86_400:
         raise UsageError(f"--seconds must be above 0 and at most 86400, got {args.seconds:g}")
-    seen, _ = seen_by(request_of(config, args.task))
+    lower_priority()
+    request = request_of(config, args.task)
+    seen, _ = seen_by(request)
+    candidates = max(2 * args.frames, min(CANDIDATES * args.frames, CANDIDATES_MAX))
     if args.folder is not None:
         sources = {"folder": str(args.folder)}
-        picks = from_folder(args.folder, args.frames)
+        picks = from_folder(args.folder, candidates)
     else:
         decoders = {name: config.cameras[config.decoder_of(name)] for name in config.tasks[args.task].cameras}
         sources = {name: hide_passwords(str(camera.source)) for name, camera in decoders.items()}
-        picks = _from_cameras(config, args)
+        picks = _from_cameras(config, args, candidates)
+    verify_picks = None
+    if args.verify_from is not None:
+        sources["verify"] = str(args.verify_from)
+        verify_picks = from_folder(args.verify_from, candidates, "verify")
+    count = partial(count_objects, request, _check(config, args.task))
     store = Store(config.edged.engines.store)
     with store.writing(), writes(store.root):
-        record = write_record(store.root, args.task, seen, sources, picks)
-    print_record(record, args.json)
+        record = write_record(store.root, args.task, seen, sources, picks, args.frames, count, verify_picks)
+    print_record(record, args.frames, as_json=args.json)
     return 0
 
 
-def _from_cameras(config: Config, args: argparse.Namespace) -> Iterator[Pick]:
+def _from_cameras(config: Config, args: argparse.Namespace, candidates: int) -> Iterator[Pick]:
     from edged.cameras import source_opener
     from edged.config import Secrets, config_error
     from edged.config.sources import FINITE
@@ -171,11 +184,11 @@ def _from_cameras(config: Config, args: argparse.Namespace) -> Iterator[Pick]:
     if missing := config.missing_credentials(secrets):
         raise config_error(missing)
     cameras = config.tasks[args.task].cameras
-    for name, share in zip(cameras, shares(args.frames, len(cameras)), strict=True):
+    for name, share in zip(cameras, shares(candidates, len(cameras)), strict=True):
         decoder, view = config.decoder_of(name), config.view(name)
         camera = config.cameras[decoder]
         _, opener = source_opener(decoder, camera, secrets)
-        _say(f"camera {name}: {share} frames of {config.where('camera', name)}")
+        _say(f"camera {name}: up to {share} candidates of {config.where('camera', name)}")
         readers: Callable[[], Reader] = opener
         try:
             if camera.source.scheme in FINITE:

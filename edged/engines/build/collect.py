@@ -1,4 +1,4 @@
-"""Picks pictures for calibration, spread evenly over a recording, over time, or over a folder."""
+"""Candidates for calibration: pictures spread evenly over a recording, over time, or over a folder."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
+from edged.engines.build.cover import spread
 from edged.engines.build.record import Pick
 from edged.errors import CameraEnded, ConfigError
 from edged.frame import Color, Picture, PixelFormat
@@ -77,13 +78,6 @@ class Reader(Protocol):
 class _Packet:
     pts: int | None
     key: bool
-
-
-def spread(count: int, wanted: int) -> list[int]:
-    """Return `wanted` of the numbers below `count`, evenly spread and each once; all when there are fewer."""
-    if wanted >= count:
-        return list(range(count))
-    return [(2 * n + 1) * count // (2 * wanted) for n in range(wanted)]
 
 
 def shares(frames: int, cameras: int) -> list[int]:
@@ -172,7 +166,7 @@ def from_live(camera: str, opener: Callable[[], Reader], wanted: int, seconds: f
                 _give_back(one)
 
 
-def from_folder(folder: Path, wanted: int) -> Iterator[Pick]:
+def from_folder(folder: Path, wanted: int, camera: str = "folder") -> Iterator[Pick]:
     """Yield pictures of a folder, spread over its files in the order of their names.
 
     Raises:
@@ -189,7 +183,7 @@ def from_folder(folder: Path, wanted: int) -> Iterator[Pick]:
             raise ConfigError(f"{files[number]}: not a picture that OpenCV can read")
         rgb = np.asarray(pixels[:, :, ::-1], np.uint8, order="C")
         picture = Picture(rgb.shape[1], rgb.shape[0], PixelFormat.RGB, Color(full=True), (rgb,))
-        yield Pick("folder", files[number].name, picture)
+        yield Pick(camera, files[number].name, picture)
 
 
 def _give_back(one: Shown) -> None:

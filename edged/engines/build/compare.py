@@ -52,7 +52,7 @@ class Comparison:
         return max(1.0 if drop is None else drop - limit for drop, limit in drops)
 
 
-def compare(reference: Engine, other: Engine, frames: Sequence[Frame], checks: Sequence[TaskCheck]) -> Comparison:
+def compare(reference: Engine, other: Engine, frames: Iterable[Frame], checks: Sequence[TaskCheck]) -> Comparison:
     """Run both engines over the frames, one at a time, and parse both outputs as each task does."""
     parsers = [[check.parse(engine.model, check.score_min * SCORE_SHARE) for check in checks]
                for engine in (reference, other)]  # fmt: skip

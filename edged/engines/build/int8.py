@@ -25,7 +25,7 @@ from edged.engines.build.order import (
     seen_by,
 )
 from edged.engines.build.quantize import Prepared, check_installed, prepare, quantise, versions
-from edged.engines.build.record import CALIBRATE, CHOOSE, VERIFY, Record
+from edged.engines.build.record import CALIBRATE, CHOOSE, VERIFY, Frames, Record
 from edged.engines.build.regions import BLOCKS, FIRST_RECIPES, Graph, Recipe
 from edged.engines.ort import OrtEngine
 from edged.engines.store import EngineKey, Manifest, Store, engine_key, writes
@@ -103,11 +103,11 @@ def verify(
     Returns:
         The figures of each task as a manifest has them, and the comparison they come from.
     """
-    frames = [frame for record in records for frame in record.frames(VERIFY)]
+    frames = Frames(records, (VERIFY,))
     plain = replace(request, precision="fp32")
     with closing(OrtEngine(plain)) as reference, closing(OrtEngine(replace(plain, onnx=file))) as other:
         comparison = compare(reference, other, frames, checks)
-        fp32_ms, int8_ms = infer_ms((reference, other), frames[0])
+        fp32_ms, int8_ms = infer_ms((reference, other), frames.first())
     return figures(checks, comparison, {"fp32_ms": fp32_ms, "int8_ms": int8_ms}), comparison
 
 
@@ -148,7 +148,7 @@ class _Search:
         request = replace(order.request, precision="fp32", onnx=file)
         with closing(OrtEngine(request)) as other:
             comparison = compare(self._reference, other, self._choice, order.checks)
-            reference_ms, ms = infer_ms((self._reference, other), self._choice[0])
+            reference_ms, ms = infer_ms((self._reference, other), self._choice.first())
         one = _Tried(recipe, file, graph, comparison, comparison.excess(order.checks), ms, reference_ms)
         self.tried.append(one)
         log.info("%s: %s: %s", order.request.onnx.name, recipe, _figures(one))

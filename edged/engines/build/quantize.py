@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,9 @@ def prepare(onnx_file: Path, image: TensorSpec, fmt: InputFormat, folder: Path) 
     return Prepared(prepared, Graph(model), image, fmt)
 
 
-def quantise(prepared: Prepared, recipe: Recipe, frames: list[Frame], to: Path, *, symmetric: bool = False) -> Graph:
+def quantise(
+    prepared: Prepared, recipe: Recipe, frames: Iterable[Frame], to: Path, *, symmetric: bool = False
+) -> Graph:
     """Write the network quantised by a recipe, with ranges from the frames, and return its graph.
 
     Weights are int8, symmetric and per channel; activations uint8. On x86 this is the pair with the fast kernels, and
@@ -86,6 +88,8 @@ def quantise(prepared: Prepared, recipe: Recipe, frames: list[Frame], to: Path, 
 
     `symmetric` is for TensorRT: activations int8 with zero point 0, weighted layers and sums only (what is between
     follows them), weights in float before their own QuantizeLinear, biases in float.
+
+    The frames are gone through once; of each the calibrator keeps two numbers for each tensor.
     """
     import onnx
     from onnxruntime import quantization as ort_quantization
@@ -128,7 +132,7 @@ def versions() -> dict[str, str]:
     return {"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}
 
 
-def _reader(prepared: Prepared, frames: list[Frame]) -> Any:
+def _reader(prepared: Prepared, frames: Iterable[Frame]) -> Any:
     """Return the frames as ONNX Runtime's calibrators take them: one whole input after another."""
     from onnxruntime.quantization import CalibrationDataReader
 
@@ -144,7 +148,7 @@ def _reader(prepared: Prepared, frames: list[Frame]) -> Any:
     return Frames()
 
 
-def _inputs(prepared: Prepared, frames: list[Frame], shape: tuple[int, int, int, int]) -> Iterator[dict[str, Any]]:
+def _inputs(prepared: Prepared, frames: Iterable[Frame], shape: tuple[int, int, int, int]) -> Iterator[dict[str, Any]]:
     preprocessor = Preprocessor((shape[3], shape[2]), prepared.input)
     for frame in frames:
         tensor = np.zeros(shape, prepared.image.dtype)

@@ -2,35 +2,46 @@
 
 Stored are the pictures as the network would see them, RGB and without normalisation, so that one record serves
 every precision and back end. Each picture has a part: from `CALIBRATE` ranges are taken, on `CHOOSE` recipes are
-compared, and `VERIFY` is looked at once, to say how good the engine is.
+compared, and `VERIFY` is looked at once, to say how good the engine is. Pictures stay on the disk until somebody goes
+through them, and then one after the other: a record of thousands takes no more memory than one of eight.
 """
 
 from __future__ import annotations
 
 import datetime
+import errno
 import hashlib
 import json
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edged.engines.build.cover import Candidate, Space, farthest_first
+from edged.engines.build.coverage import Coverage, coverage_of
+from edged.engines.build.look import detail_of, look_at, same_picture
+from edged.engines.build.parts import CALIBRATE, CHOOSE, SHARES, VERIFY, deal
 from edged.engines.preprocess import Preprocessor
 from edged.engines.store import write_whole
 from edged.errors import BackendUnavailable
 from edged.frame import Capture, Color, Frame, Picture, PixelFormat
 from edged.tensor import FitMode, InputFormat
 
-FORMAT = 1
-CALIBRATE, CHOOSE, VERIFY = "calibrate", "choose", "verify"
-PARTS = (CALIBRATE, CALIBRATE, CHOOSE, VERIFY)  # of each camera's frames in turn
+__all__ = ["CALIBRATE", "CHOOSE", "VERIFY", "Frames", "Note", "Pick", "Record", "Seen", "read_record", "write_record"]
+
+FORMAT = 2
 FRAMES_MIN = 8
+FRAMES_MAX = 4000
+VERIFY_SHARE = 4  # with pictures of its own for the comparison, one of so many comes from these
+
+Count = Callable[[Sequence[Callable[[], "Frame"]]], list[int]]
+"""Given how to read each picture, returns how many findings FP32 has in each."""
 
 
 @dataclass(frozen=True)
@@ -48,14 +59,18 @@ class Seen:
 
 @dataclass(frozen=True)
 class Note:
-    """Where one picture comes from. `id` counts a camera's frames in presentation order, or names a file."""
+    """Where one picture comes from. `id` counts a camera's frames in presentation order, or names a file.
+
+    `objects` is how many findings FP32 has in it, None where nobody counted.
+    """
 
     file: str
     camera: str
     id: str
     part: str
-    brightness: float
+    brightness: int
     sha256: str
+    objects: int | None
 
 
 @dataclass(frozen=True)
@@ -69,22 +84,22 @@ class Record:
     sha256: str
     at: str
     folder: Path
+    coverage: Coverage
 
-    def frames(self, part: str) -> Iterator[Frame]:
-        """Yield the pictures of one part as frames. Raise `BackendUnavailable` for one that was changed."""
-        for number, note in enumerate(self.notes):
-            if note.part == part:
-                yield as_frame(note.camera, number, self._pixels(note))
+    def frames(self, *parts: str) -> Frames:
+        """Return the pictures of some parts as frames."""
+        return Frames([self], parts)
 
-    def _pixels(self, note: Note) -> NDArray[np.uint8]:
+    def read(self, number: int) -> Frame:
+        """Return one picture as a frame. Raise `BackendUnavailable` for one that was changed."""
+        note = self.notes[number]
         path = self.folder / note.file
-        pixels = cv2.imread(str(path), cv2.IMREAD_COLOR) if path.parent == self.folder and path.is_file() else None
-        rgb = None if pixels is None else np.asarray(pixels[:, :, ::-1], np.uint8, order="C")
+        rgb = _read_picture(path) if path.parent == self.folder and path.is_file() else None
         if rgb is None or _sha256(rgb) != note.sha256:
             raise BackendUnavailable(
                 f"{path} is not the picture that was stored; run: edged engine calibrate {self.task}"
             )
-        return rgb
+        return as_frame(note.camera, number, rgb)
 
     def per_camera(self) -> dict[str, int]:
         """Return how many frames each camera gave."""
@@ -94,6 +109,30 @@ class Record:
         """Return the least, middle and greatest mean brightness of a frame, in 0..255."""
         low, middle, high = np.percentile([note.brightness for note in self.notes], (0, 50, 100))
         return round(float(low), 1), round(float(middle), 1), round(float(high), 1)
+
+
+class Frames:
+    """The pictures of some parts of some records, read from the disk each time they are gone through."""
+
+    def __init__(self, records: Sequence[Record], parts: Sequence[str]) -> None:
+        self._places = [
+            (record, number)
+            for part in parts
+            for record in records
+            for number, note in enumerate(record.notes)
+            if note.part == part
+        ]
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __iter__(self) -> Iterator[Frame]:
+        return (record.read(number) for record, number in self._places)
+
+    def first(self) -> Frame:
+        """Return one of them, to try something on."""
+        record, number = self._places[0]
+        return record.read(number)
 
 
 @dataclass(frozen=True)
@@ -112,8 +151,27 @@ def as_frame(camera: str, number: int, rgb: NDArray[np.uint8]) -> Frame:
     return Frame(camera, number, picture, Capture(0, 0, "media"), 0, 0)
 
 
-def write_record(root: Path, task: str, seen: Seen, sources: Mapping[str, str], picks: Iterator[Pick]) -> Record:
-    """Store the pictures of a task in place of those it had. Holding the store is the caller's.
+def write_record(
+    root: Path,
+    task: str,
+    seen: Seen,
+    sources: Mapping[str, str],
+    picks: Iterator[Pick],
+    wanted: int = FRAMES_MAX,
+    count: Count | None = None,
+    verify_picks: Iterator[Pick] | None = None,
+) -> Record:
+    """Store those pictures of a task that cover most, in place of those it had. Holding the store is the caller's.
+
+    Args:
+        root: the store's folder.
+        task: the task's name.
+        seen: how its network sees pictures.
+        sources: where they come from, for people.
+        picks: the candidates, camera by camera in the order of time.
+        wanted: how many of them are taken at most.
+        count: looks for objects in them; without it none are known.
+        verify_picks: candidates for the comparison alone, which then has no others.
 
     Raises:
         BackendUnavailable: there are too few pictures.
@@ -126,8 +184,15 @@ def write_record(root: Path, task: str, seen: Seen, sources: Mapping[str, str], 
     fresh = Path(tempfile.mkdtemp(dir=home, prefix=".new-"))
     try:
         fresh.chmod(0o755)
-        notes = tuple(_store_pictures(fresh, seen, picks))
-        _refuse_few(task, notes)
+        gathering = _Gathering(fresh, seen, count)
+        if verify_picks is None:
+            found = [gathering.take(picks, wanted, SHARES)]
+        else:
+            apart = max(1, wanted // VERIFY_SHARE)
+            others = {part: share for part, share in SHARES.items() if part != VERIFY}
+            found = [gathering.take(picks, wanted - apart, others), gathering.take(verify_picks, apart, {VERIFY: 1})]
+        notes = tuple(note for taken, _ in found for note in taken)
+        _refuse_few(task, notes, sum(coverage.near_duplicates for _, coverage in found))
         rows = [[note.camera, note.id, note.part, note.sha256] for note in notes]
         digest = hashlib.sha256(json.dumps([asdict(seen), rows]).encode()).hexdigest()
         folder = home / digest[:16]
@@ -138,7 +203,7 @@ def write_record(root: Path, task: str, seen: Seen, sources: Mapping[str, str], 
         shutil.rmtree(fresh, ignore_errors=True)
         raise
     at = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-    record = Record(task, seen, dict(sources), notes, digest, at, folder)
+    record = Record(task, seen, dict(sources), notes, digest, at, folder, found[0][1])
     text = json.dumps({"format": FORMAT, **asdict(record), "folder": folder.name}, indent=1, ensure_ascii=False)
     write_whole(home / "record.json", text.encode())
     for old in home.iterdir():
@@ -147,29 +212,90 @@ def write_record(root: Path, task: str, seen: Seen, sources: Mapping[str, str], 
     return record
 
 
-def _refuse_few(task: str, notes: Sequence[Note]) -> None:
+def _refuse_few(task: str, notes: Sequence[Note], near_duplicates: int) -> None:
     if len(notes) < FRAMES_MIN:
-        raise BackendUnavailable(f"task {task}: {len(notes)} calibration frame(s), at least {FRAMES_MIN} are needed")
+        alike = f", beside {near_duplicates} near-duplicate(s) of these" if near_duplicates else ""
+        raise BackendUnavailable(
+            f"task {task}: {len(notes)} calibration frame(s){alike}, at least {FRAMES_MIN} are needed"
+        )
 
 
-def _store_pictures(folder: Path, seen: Seen, picks: Iterator[Pick]) -> Iterator[Note]:
-    plain = InputFormat(fit=seen.fit, color="rgb", std=(1 / 255, 1 / 255, 1 / 255), pad=seen.pad)
-    preprocessor = Preprocessor((seen.width, seen.height), plain)
-    tensor = np.zeros((3, seen.height, seen.width), np.float32)
-    turns: Counter[str] = Counter()
-    for number, pick in enumerate(picks):
-        frame = Frame(pick.camera, number, pick.picture, Capture(0, 0, "media"), 0, 0)
-        fit = preprocessor.write(frame, tensor, 0)
-        rgb = np.ascontiguousarray(np.rint(tensor).transpose(1, 2, 0).astype(np.uint8))
-        inner = rgb[fit.top : fit.top + fit.inner_height, fit.left : fit.left + fit.inner_width]
-        done, png = cv2.imencode(".png", np.ascontiguousarray(rgb[:, :, ::-1]))
-        if not done:
-            raise OSError(0, "OpenCV cannot write a PNG picture")
-        name = f"{number:05d}.png"
-        (folder / name).write_bytes(png.tobytes())
-        part = PARTS[turns[pick.camera] % len(PARTS)]
-        turns[pick.camera] += 1
-        yield Note(name, pick.camera, pick.id, part, round(float(inner.mean()), 2), _sha256(rgb))
+class _Gathering:
+    """Keeps candidates in a folder, encoded, until it is known which are taken. In memory are descriptors alone."""
+
+    def __init__(self, folder: Path, seen: Seen, count: Count | None) -> None:
+        self._folder, self._count, self._number = folder, count, 0
+        self._plain = InputFormat(fit=seen.fit, color="rgb", std=(1 / 255, 1 / 255, 1 / 255), pad=seen.pad)
+        self._size = (seen.width, seen.height)
+
+    def take(self, picks: Iterator[Pick], wanted: int, shares: Mapping[str, int]) -> tuple[list[Note], Coverage]:
+        """Keep the `wanted` of these pictures that cover most, dealt out to parts, and say what they cover."""
+        notes, candidates, alike = self._candidates(picks)
+        if self._count is not None:
+            counts = self._count([self._reader(note) for note in notes])
+            notes = [replace(note, objects=found) for note, found in zip(notes, counts, strict=True)]
+            candidates = [replace(one, objects=note.objects) for one, note in zip(candidates, notes, strict=True)]
+        if not candidates:
+            return [], Coverage.nothing()
+        space = Space(candidates)
+        taken = farthest_first(space, candidates, wanted)
+        parts = deal(space, candidates, taken, shares)
+        for place in set(range(len(notes))) - set(taken):
+            (self._folder / notes[place].file).unlink()
+        kept = [replace(notes[place], part=parts[place]) for place in sorted(taken)]
+        return kept, coverage_of(space, candidates, taken, parts, alike)
+
+    def _reader(self, note: Note) -> Callable[[], Frame]:
+        def read() -> Frame:
+            return as_frame(note.camera, int(Path(note.file).stem), _must_read(self._folder / note.file))
+
+        return read
+
+    def _candidates(self, picks: Iterator[Pick]) -> tuple[list[Note], list[Candidate], Counter[str]]:
+        """Store every picture that is no near-duplicate of the one before it; count those that are by camera."""
+        preprocessor = Preprocessor(self._size, self._plain)
+        tensor = np.zeros((3, self._size[1], self._size[0]), np.float32)
+        last: dict[str, NDArray[np.int64]] = {}
+        alike: Counter[str] = Counter()
+        notes, candidates = [], []
+        for pick in picks:
+            frame = Frame(pick.camera, self._number, pick.picture, Capture(0, 0, "media"), 0, 0)
+            fit = preprocessor.write(frame, tensor, 0)
+            rgb = np.ascontiguousarray(np.rint(tensor).transpose(1, 2, 0).astype(np.uint8))
+            inner = np.ascontiguousarray(
+                rgb[fit.top : fit.top + fit.inner_height, fit.left : fit.left + fit.inner_width]
+            )
+            detail = detail_of(inner)
+            if pick.camera in last and same_picture(last[pick.camera], detail):
+                alike[pick.camera] += 1
+                continue
+            last[pick.camera] = detail
+            look = look_at(inner)
+            name = f"{self._number:05d}.png"
+            self._number += 1
+            _write_picture(self._folder / name, rgb)
+            notes.append(Note(name, pick.camera, pick.id, "", look.brightness, _sha256(rgb), None))
+            candidates.append(Candidate(pick.camera, look))
+        return notes, candidates, alike
+
+
+def _write_picture(path: Path, rgb: NDArray[np.uint8]) -> None:
+    done, png = cv2.imencode(".png", np.ascontiguousarray(rgb[:, :, ::-1]))
+    if not done:
+        raise OSError(0, "OpenCV cannot write a PNG picture")
+    path.write_bytes(png.tobytes())
+
+
+def _read_picture(path: Path) -> NDArray[np.uint8] | None:
+    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    return None if pixels is None else np.asarray(pixels[:, :, ::-1], np.uint8, order="C")
+
+
+def _must_read(path: Path) -> NDArray[np.uint8]:
+    rgb = _read_picture(path)
+    if rgb is None:
+        raise OSError(errno.EIO, "a picture that was just written cannot be read back", str(path))
+    return rgb
 
 
 def read_record(root: Path, task: str) -> Record:
@@ -182,6 +308,7 @@ def read_record(root: Path, task: str) -> Record:
             raise BackendUnavailable(f"{home}/record.json is of another version of edged; {remedy}")
         data["seen"], data["folder"] = Seen(**data["seen"]), home / data["folder"]
         data["notes"] = tuple(Note(**note) for note in data["notes"])
+        data["coverage"] = Coverage.from_json(data["coverage"])
         return Record(**data)
     except FileNotFoundError as exc:
         raise BackendUnavailable(f"task {task} has no calibration frames in {root}; {remedy}") from exc

@@ -27,7 +27,7 @@ from edged.engines.build.order import (
     refuse_blind,
     seen_by,
 )
-from edged.engines.build.record import CALIBRATE, CHOOSE, VERIFY, Record, records_sha256
+from edged.engines.build.record import CALIBRATE, CHOOSE, VERIFY, Frames, Record, records_sha256
 from edged.engines.build.trt_work import WORKSPACE_BYTES, Generation, Work, add_profile, parse, place_on_dla
 from edged.engines.ort import OrtEngine
 from edged.engines.store import EngineKey, Manifest, Store, writes
@@ -77,8 +77,7 @@ def build(order: Order, store: Store) -> Manifest:
     with writes(store.root), tempfile.TemporaryDirectory(dir=store.root, prefix=".build-") as folder:
         with closing(gpu.open_device(place.gpu)) as device, device.active():
             key = key_of(request, place, device, library.release)
-            frames = tuple(frame for part in (CALIBRATE, CHOOSE) for frame in order.frames(part))
-            work = Work(library, device, request, place, image, frames, Path(folder))
+            work = Work(library, device, request, place, image, order.frames(CALIBRATE, CHOOSE), Path(folder))
             plan, layers = _plan(work, store, order)
         file = Path(folder) / "engine.plan"
         file.write_bytes(plan)
@@ -106,17 +105,17 @@ def verify(
     Returns:
         The figures of each task as a manifest has them, and the comparison they come from.
     """
-    frames = [frame for record in records for frame in record.frames(VERIFY)]
+    frames = Frames(records, (VERIFY,))
     reference_request = replace(request, precision="fp32", device="cpu")
     with closing(OrtEngine(reference_request)) as reference, closing(TrtEngine(request, file)) as other:
         comparison = compare(reference, other, frames, checks)
         refuse_blind(checks, comparison)
         fp32 = _own_fp32(request)
         if fp32 is None:
-            fp32_ms, (ms,) = None, infer_ms([other], frames[0])
+            fp32_ms, (ms,) = None, infer_ms([other], frames.first())
         else:
             with closing(fp32):
-                fp32_ms, ms = infer_ms((fp32, other), frames[0])
+                fp32_ms, ms = infer_ms((fp32, other), frames.first())
     return figures(checks, comparison, {"fp32_ms": fp32_ms, "ms": ms}), comparison
 
 

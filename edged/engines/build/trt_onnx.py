@@ -17,7 +17,7 @@ def with_integers(work: Work) -> Path:
     check_installed()
     prepared = prepare(work.request.onnx, work.image, work.request.input, work.folder)
     to = work.folder / "integers.onnx"
-    quantise(prepared, Recipe(), list(work.frames), to, symmetric=True)
+    quantise(prepared, Recipe(), work.frames, to, symmetric=True)
     return to
 
 
