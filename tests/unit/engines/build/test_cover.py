@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from edged.engines.build.cover import ONE, Candidate, Space, evenly, farthest_first, quotas, radius, spread
 from edged.engines.build.coverage import Coverage, coverage_of
 from edged.engines.build.look import SCENE, Look
-from edged.engines.build.parts import SHARES, deal
+from edged.engines.build.parts import SHARES, _stretches, deal
 
 CELLS = SCENE[0] * SCENE[1] * 3
 
@@ -114,9 +114,13 @@ def test_neighbours_in_time_are_in_one_part_but_where_stretches_meet():
     parts = deal(space, rows, taken)
     apart = [(one, two) for one, two in zip(taken, taken[1:], strict=False) if parts[one] != parts[two]]
     assert len(apart) <= 15
-    jumps = {place for place in range(1, len(rows)) if place % 23 == 0}
-    cut = {number for one, two in apart for number in range(one + 1, two + 1)}
-    assert len(jumps & cut) >= 3  # it cuts where the picture changes at once, where that is near
+
+
+def test_stretches_are_cut_where_the_picture_changes_at_once_if_that_is_near():
+    rows = drive(cameras=("a",))
+    cuts = {min(one) for one in _stretches(Space(rows), rows, range(160), "a")}
+    assert len(cuts) == 16
+    assert {69, 92, 138} <= cuts  # 23, 46 and 115 are too far from even distances of 10
 
 
 def test_parts_cover_as_the_whole_does():
@@ -126,9 +130,11 @@ def test_parts_cover_as_the_whole_does():
     found = coverage_of(space, rows, taken, deal(space, rows, taken), {"a": 3})
     assert found.radius < found.radius_even
     assert (found.candidates, found.near_duplicates, found.cameras["a"].near_duplicates) == (800, 3, 3)
+    by_time = dict(zip(sorted(taken), ["calibrate"] * 128 + ["verify"] * 64 + ["choose"] * 64, strict=True))
+    in_a_row = coverage_of(space, rows, taken, by_time, {})
     for name, part in found.parts.items():
         assert abs(part.frames - 64 * SHARES[name]) <= 8
-        assert found.radius <= part.radius < 1.5
+        assert found.radius <= part.radius < in_a_row.parts[name].radius
         assert 0.3 < part.with_objects < 0.7
     assert Coverage.from_json(found.to_json()) == found
 
