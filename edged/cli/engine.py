@@ -16,6 +16,7 @@ from edged.cli.output import print_json
 from edged.errors import BackendUnavailable, CameraError, ConfigError, EdgedError, UsageError
 
 if TYPE_CHECKING:
+    from edged.assembly import Arrangements
     from edged.config import Config
     from edged.engines.build.collect import Reader
     from edged.engines.build.compare import TaskCheck
@@ -55,6 +56,7 @@ def add(commands: Any) -> None:
         "--limit-s", type=float, default=1800.0, metavar="S", help="time for one (default: %(default)g)"
     )
     command.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    command.add_argument("--engine", default="", help=argparse.SUPPRESS)
     _backend(command)
     for name, text, run in (
         ("inspect", "show a built engine's manifest", inspect),
@@ -62,6 +64,7 @@ def add(commands: Any) -> None:
     ):
         command = action(name, text, run)
         command.add_argument("task", metavar="NAME")
+        command.add_argument("--place", metavar="PLACE", help="gpu0, dla0, ...: where it runs (default: the first)")
         _backend(command)
 
 
@@ -72,9 +75,12 @@ def _backend(command: argparse.ArgumentParser) -> None:
 
 
 def list_engines(args: argparse.Namespace) -> int:
-    """Print one row for each task, and one more for each further back end that wants an engine built."""
+    """Print one row for each task, and one more for each further engine that it wants built."""
+    from edged.assembly import arrangements
+
     config = _config(args)
-    rows = [row for task in config.tasks for row in _rows(config, task)]
+    arranged = arrangements(config)
+    rows = [row for task in config.tasks for row in _rows(config, task, arranged)]
     if args.json:
         print_json({"store": str(config.edged.engines.store), "engines": rows})
         return 0
@@ -82,10 +88,16 @@ def list_engines(args: argparse.Namespace) -> int:
     return 0
 
 
-def _rows(config: Config, task: str) -> list[dict[str, Any]]:
+def _rows(config: Config, task: str, arranged: Arrangements) -> list[dict[str, Any]]:
     wanted, missing = wanted_engines(config, task)
     if wanted:
-        return [_row(config, one) for one in wanted]
+        rows = [_row(config, one) for one in wanted]
+        for row in rows:
+            found = arranged.get((row["backend"][0], request_of(config, task)))
+            if found and found.devices[:1] == (row["place"],) and row["state"] == "fits":
+                row["chosen"] = len({one["place"] for one in rows if one["backend"] == row["backend"]}) > 1
+                row["reason"] = "; ".join(filter(None, (found.reason, row["reason"])))
+        return rows
     row = _empty_row(config, task)
     row["reason"] = "; ".join(missing)
     if missing and not needs_none(config, task):
@@ -98,7 +110,7 @@ def _empty_row(config: Config, task: str) -> dict[str, Any]:
     return {
         "task": task, "model": config.tasks[task].model.onnx.name, "backend": list(engine.backend),
         "precision": engine.precision, "state": NO_BUILD, "reason": "", "engine": None, "drop": None, "by": None,
-        "speedup": None,
+        "speedup": None, "place": "cpu", "batch": engine.batch, "twin": False, "chosen": False,
     }  # fmt: skip
 
 
@@ -107,6 +119,7 @@ def _row(config: Config, wanted: Wanted) -> dict[str, Any]:
 
     store = Store(config.edged.engines.store)
     row = {**_empty_row(config, wanted.task), "backend": [wanted.key.backend], "engine": wanted.key.name}
+    row.update(place=wanted.target.place, batch=wanted.request.batch, twin=wanted.target.twin)
     try:
         manifest = store.manifest(wanted.key)
         figures = manifest.verified.get(wanted.task) or next(iter(manifest.verified.values()), {})
@@ -210,7 +223,7 @@ def build(args: argparse.Namespace) -> int:
     reports: list[dict[str, Any]] = []
     failed: list[EdgedError] = []
     for wanted in chosen:
-        _say(f"building the {wanted.key} for {', '.join(wanted.sharers)}")
+        _say(f"building the {wanted} for {', '.join(wanted.sharers)}")
         try:
             manifest = _build_apart(args, wanted)
         except EdgedError as exc:
@@ -248,8 +261,9 @@ def _chosen(config: Config, args: argparse.Namespace) -> list[Wanted]:
 def _build_apart(args: argparse.Namespace, wanted: Wanted) -> Mapping[str, Any]:
     from edged.engines.build.child import run_child
 
-    command = ["--config", str(args.config), "engine", "build", "--here", "--backend", wanted.key.backend, wanted.task]
-    report: Mapping[str, Any] = run_child(command, str(wanted.key), args.limit_s)
+    which = ["--backend", wanted.key.backend, "--engine", wanted.key.name, wanted.task]
+    command = ["--config", str(args.config), "engine", "build", "--here", *which]
+    report: Mapping[str, Any] = run_child(command, str(wanted), args.limit_s)
     return report
 
 
@@ -260,7 +274,7 @@ def _build_here(args: argparse.Namespace) -> int:
     try:
         config = _logged(args)
         (task,) = args.tasks
-        print_json(_build_one(config, must_want(config, task, args.backend)).to_json())
+        print_json(_build_one(config, must_want(config, task, args.backend, name=args.engine)).to_json())
     except EdgedError as exc:
         print_json(error_report(exc))
     return 0
@@ -299,7 +313,7 @@ def inspect(args: argparse.Namespace) -> int:
     from edged.engines.store import Store
 
     config = _config(args)
-    wanted = must_want(config, args.task, args.backend)
+    wanted = must_want(config, args.task, args.backend, args.place)
     store = Store(config.edged.engines.store)
     manifest = store.manifest(wanted.key)
     store.file_of(manifest)
@@ -315,7 +329,7 @@ def verify(args: argparse.Namespace) -> int:
     from edged.engines.store import Store
 
     config = _logged(args)
-    wanted = must_want(config, args.task, args.backend)
+    wanted = must_want(config, args.task, args.backend, args.place)
     store = Store(config.edged.engines.store)
     with store.writing():
         manifest = store.manifest(wanted.key)

