@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from edged.config import Config
     from edged.engines.build.collect import Reader
     from edged.engines.build.compare import TaskCheck
-    from edged.engines.build.record import Pick, Record
+    from edged.engines.build.gather import Pick
+    from edged.engines.build.record import Record
     from edged.engines.store import Manifest
 
 FRAMES = 512
@@ -154,9 +155,9 @@ def calibrate(args: argparse.Namespace) -> int:
     from edged.config import hide_passwords
     from edged.engines.build.child import lower_priority
     from edged.engines.build.collect import from_folder
+    from edged.engines.build.gather import FRAMES_MAX, FRAMES_MIN, write_record
     from edged.engines.build.objects import count_objects
     from edged.engines.build.order import seen_by
-    from edged.engines.build.record import FRAMES_MAX, FRAMES_MIN, write_record
     from edged.engines.store import Store, writes
 
     config = _logged(args)

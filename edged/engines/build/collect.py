@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from edged.engines.build.cover import spread
-from edged.engines.build.record import Pick
+from edged.engines.build.gather import Pick
 from edged.errors import CameraEnded, ConfigError
 from edged.frame import Color, Picture, PixelFormat
 

@@ -88,8 +88,9 @@ def _wish(want: Want, board: Board, device: Device) -> Wish:
     ms: dict[str, float | None] = {}
     takes: dict[str, dict[str, int]] = {}
     pictures = min(request.batch, max(len(want.rates_hz), 1))
-    devices = devices_for(request, board)
-    for name in devices if request.device == "auto" else devices[:1]:
+    for name in devices_for(request, board):
+        if ms and request.device != "auto":
+            break  # a twin only stands in
         manifests = _built(replace(request, device=name), device, board) if name in board.rooms else {}
         if request.batch not in manifests:
             continue  # the engine with the largest batch must be there

@@ -17,8 +17,9 @@ from trt_parts import board  # noqa: F401 - a fixture
 from edged.engines.base import EngineRequest
 from edged.engines.build import trt, trt8
 from edged.engines.build.compare import TaskCheck
+from edged.engines.build.gather import Pick, write_record
 from edged.engines.build.order import Order
-from edged.engines.build.record import Pick, Seen, write_record
+from edged.engines.build.record import Seen
 from edged.engines.store import Store
 from edged.engines.tensorrt.engine import TrtEngine
 from edged.engines.tensorrt.library import open_library

@@ -13,9 +13,10 @@ from onnx import helper as make
 
 from edged.engines.base import EngineRequest
 from edged.engines.build.compare import TaskCheck, compare
+from edged.engines.build.gather import Pick, write_record
 from edged.engines.build.int8 import Order, build, seen_by, verify
 from edged.engines.build.quantize import prepare, quantise
-from edged.engines.build.record import CALIBRATE, VERIFY, Pick, Seen, write_record
+from edged.engines.build.record import CALIBRATE, VERIFY, Seen
 from edged.engines.build.regions import Graph, Recipe
 from edged.engines.ort import OrtEngine
 from edged.engines.store import Store, engine_key

@@ -15,9 +15,10 @@ from edged.camera.scene.source import SceneSource
 from edged.engines.base import EngineRequest
 from edged.engines.build.collect import from_recording
 from edged.engines.build.compare import Comparison, TaskCheck, compare
+from edged.engines.build.gather import write_record
 from edged.engines.build.int8 import Order, seen_by
 from edged.engines.build.quantize import prepare, quantise
-from edged.engines.build.record import CALIBRATE, VERIFY, write_record
+from edged.engines.build.record import CALIBRATE, VERIFY
 from edged.engines.build.regions import Recipe
 from edged.engines.ort import OrtEngine
 from edged.tasks import PARSERS

@@ -9,17 +9,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from edged.engines.build.gather import Pick, write_record
 from edged.engines.build.record import (
     CALIBRATE,
     CHOOSE,
     VERIFY,
     Frames,
-    Pick,
     Seen,
     as_frame,
     read_record,
     records_sha256,
-    write_record,
 )
 from edged.engines.preprocess import Preprocessor
 from edged.errors import BackendUnavailable
