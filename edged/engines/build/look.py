@@ -32,9 +32,10 @@ class Look:
 
 def look_at(rgb: NDArray[np.uint8]) -> Look:
     """Describe (rows, columns, 3) pixels."""
-    pixels = rgb.astype(np.int64)
-    luma = (77 * pixels[..., 0] + 150 * pixels[..., 1] + 29 * pixels[..., 2]) >> 8
-    count, total, squares = luma.size, int(luma.sum()), int((luma * luma).sum())
+    red, green, blue = (rgb[..., channel].astype(np.uint16) for channel in range(3))
+    shades = np.bincount(((77 * red + 150 * green + 29 * blue) >> 8).ravel(), minlength=256)
+    values = np.arange(256)
+    count, total, squares = rgb[..., 0].size, int(shades @ values), int(shades @ (values * values))
     brightness = total // count
     return Look(
         brightness=brightness,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import weakref
 from collections import Counter
 from contextlib import closing
 from dataclasses import replace
@@ -19,7 +20,7 @@ from edged.engines.build import trt, trt8
 from edged.engines.build.compare import TaskCheck
 from edged.engines.build.gather import Pick, write_record
 from edged.engines.build.order import Order
-from edged.engines.build.record import Seen
+from edged.engines.build.record import Record, Seen
 from edged.engines.store import Store
 from edged.engines.tensorrt.engine import TrtEngine
 from edged.engines.tensorrt.library import open_library
@@ -293,3 +294,23 @@ def test_frames_for_another_input_are_refused(board, order):  # noqa: F811
     other = replace(wanted, request=replace(wanted.request, input=InputFormat(fit="stretch")))
     with pytest.raises(BackendUnavailable, match=r"are for 64x48 letterbox, pad 114, the model takes 64x48 stretch"):
         build(other)
+
+
+@pytest.mark.parametrize("release", ["8.5.3.1", "10.3.0", "11.4.0.106"])
+def test_calibrating_and_comparing_hold_a_few_pictures_however_many_there_are(board, order, monkeypatch, release):  # noqa: F811
+    board(release)
+    wanted = order("int8")
+    pictures = []
+    most = []
+    read = Record.read
+
+    def counting(self, number):
+        frame = read(self, number)
+        pictures.append(weakref.ref(frame.picture.planes[0]))
+        most.append(sum(one() is not None for one in pictures))
+        return frame
+
+    monkeypatch.setattr(Record, "read", counting)
+    build(wanted)
+    assert len(most) >= 32
+    assert max(most) <= 3
