@@ -25,9 +25,9 @@ from edged.engines.build.order import (
     refuse_blind,
     seen_by,
 )
-from edged.engines.build.quantize import Prepared, check_installed, prepare, quantise, versions
+from edged.engines.build.quantize import Prepared, Ranges, check_installed, measure, prepare, quantise, versions
 from edged.engines.build.record import CALIBRATE, CHOOSE, VERIFY, Frames, Record
-from edged.engines.build.regions import BLOCKS, FIRST_RECIPES, Graph, Recipe
+from edged.engines.build.regions import BLOCKS, FIRST_RECIPES, Graph, RangesBy, Recipe
 from edged.engines.ort import OrtEngine
 from edged.engines.store import EngineKey, Manifest, Store, engine_key, writes
 
@@ -122,7 +122,8 @@ class _Search:
 
     def __init__(self, order: Order, prepared: Prepared, folder: Path, reference: OrtEngine) -> None:
         self._order, self._prepared, self._folder, self._reference = order, prepared, folder, reference
-        self._calibration, self._choice = order.frames(CALIBRATE), order.frames(CHOOSE)
+        self._choice = order.frames(CHOOSE)
+        self._ranges: dict[RangesBy, Ranges] = {}
         self.tried: list[_Tried] = []
 
     def best(self) -> _Tried:
@@ -150,7 +151,10 @@ class _Search:
     def _attempt(self, recipe: Recipe) -> _Tried:
         order = self._order
         file = self._folder / f"{len(self.tried)}.onnx"
-        graph = quantise(self._prepared, recipe, self._calibration, file)
+        if recipe.ranges not in self._ranges:
+            frames = order.frames(CALIBRATE)
+            self._ranges[recipe.ranges] = measure(self._prepared, frames, recipe.ranges, self._folder)
+        graph = quantise(self._prepared, recipe, self._ranges[recipe.ranges], file)
         request = replace(order.request, precision="fp32", onnx=file)
         with closing(OrtEngine(request)) as other:
             comparison = compare(self._reference, other, self._choice, order.checks)

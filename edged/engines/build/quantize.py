@@ -6,6 +6,7 @@ The only file that imports `onnx` and `onnxruntime.quantization`, which print an
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import sys
 from collections.abc import Iterable, Iterator
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from edged.engines.build.regions import QUANTISED, Graph, Recipe
+from edged.engines.build.regions import QUANTISED, Graph, RangesBy, Recipe
 from edged.engines.preprocess import Preprocessor
 from edged.errors import BackendUnavailable, ConfigError
 from edged.frame import Frame
@@ -30,6 +31,9 @@ FOR_TENSORRT = {
     "DedicatedQDQPair": True,
     "QuantizeBias": False,
 }
+
+Ranges = Any
+"""Of each activation, as ONNX Runtime's calibrators return them."""
 
 
 @dataclass(frozen=True)
@@ -78,36 +82,61 @@ def prepare(onnx_file: Path, image: TensorSpec, fmt: InputFormat, folder: Path) 
     return Prepared(prepared, Graph(model), image, fmt)
 
 
-def quantise(
-    prepared: Prepared, recipe: Recipe, frames: Iterable[Frame], to: Path, *, symmetric: bool = False
-) -> Graph:
-    """Write the network quantised by a recipe, with ranges from the frames, and return its graph.
+def measure(
+    prepared: Prepared, frames: Iterable[Frame], how: RangesBy, folder: Path, *, symmetric: bool = False
+) -> Ranges:
+    """Return the range of each activation in the frames. Which operators are quantised later does not change them.
+
+    The frames are gone through once; of each the calibrator keeps two numbers for each tensor.
+
+    Args:
+        prepared: the network.
+        frames: what it is shown.
+        how: see `Recipe`.
+        folder: takes a file that nobody needs later.
+        symmetric: see `quantise`.
+    """
+    from onnxruntime import quantization as ort_quantization
+
+    with _quiet(prepared.path):
+        calibrator = ort_quantization.create_calibrator(
+            str(prepared.path),
+            list(SYMMETRIC if symmetric else QUANTISED),
+            str(folder / "augmented.onnx"),
+            ort_quantization.CalibrationMethod.MinMax,
+            extra_options={"moving_average": how == "average"},
+        )
+        calibrator.collect_data(_reader(prepared, frames))
+        return calibrator.compute_data()
+
+
+def quantise(prepared: Prepared, recipe: Recipe, ranges: Ranges, to: Path, *, symmetric: bool = False) -> Graph:
+    """Write the network quantised by a recipe, with these ranges of activations, and return its graph.
 
     Weights are int8, symmetric and per channel; activations uint8. On x86 this is the pair with the fast kernels, and
     a ReLU then costs nothing: with its zero point at 0 the quantisation itself cuts at 0.
 
     `symmetric` is for TensorRT: activations int8 with zero point 0, weighted layers and sums only (what is between
     follows them), weights in float before their own QuantizeLinear, biases in float.
-
-    The frames are gone through once; of each the calibrator keeps two numbers for each tensor.
     """
     import onnx
     from onnxruntime import quantization as ort_quantization
 
     with _quiet(prepared.path):
-        ort_quantization.quantize_static(
-            str(prepared.path),
-            str(to),
-            _reader(prepared, frames),
-            quant_format=ort_quantization.QuantFormat.QDQ,
-            op_types_to_quantize=list(SYMMETRIC if symmetric else QUANTISED),
-            nodes_to_exclude=prepared.graph.kept_float(recipe),
+        quantizer = ort_quantization.QDQQuantizer(
+            onnx.load(prepared.path),
             per_channel=True,
-            activation_type=ort_quantization.QuantType.QInt8 if symmetric else ort_quantization.QuantType.QUInt8,
-            weight_type=ort_quantization.QuantType.QInt8,
-            calibrate_method=ort_quantization.CalibrationMethod.MinMax,
-            extra_options={"CalibMovingAverage": recipe.ranges == "average", **(FOR_TENSORRT if symmetric else {})},
+            reduce_range=False,
+            weight_qType=ort_quantization.QuantType.QInt8,
+            activation_qType=ort_quantization.QuantType.QInt8 if symmetric else ort_quantization.QuantType.QUInt8,
+            tensors_range=copy.deepcopy(ranges),  # it changes them
+            nodes_to_quantize=[],
+            nodes_to_exclude=prepared.graph.kept_float(recipe),
+            op_types_to_quantize=list(SYMMETRIC if symmetric else QUANTISED),
+            extra_options=dict(FOR_TENSORRT) if symmetric else {},
         )
+        quantizer.quantize_model()
+        onnx.save(quantizer.model.model, to)
         return Graph(onnx.load(to))
 
 

@@ -15,7 +15,7 @@ from edged.engines.base import EngineRequest
 from edged.engines.build.compare import TaskCheck, compare
 from edged.engines.build.gather import Pick, write_record
 from edged.engines.build.int8 import Order, build, seen_by, verify
-from edged.engines.build.quantize import prepare, quantise
+from edged.engines.build.quantize import measure, prepare, quantise
 from edged.engines.build.record import CALIBRATE, VERIFY, Seen
 from edged.engines.build.regions import Graph, Recipe
 from edged.engines.ort import OrtEngine
@@ -141,7 +141,9 @@ def test_every_recipe_can_be_built_and_says_what_is_float(ordered, tmp_path):
     prepared = prepare(order.request.onnx, seen_by(order.request)[1], order.request.input, tmp_path)
     counts = {}
     for recipe in (Recipe(), Recipe(stem_float=True), Recipe(heads_float=1), Recipe("average", True, 1)):
-        graph = quantise(prepared, recipe, order.frames(CALIBRATE), tmp_path / "q.onnx")
+        graph = quantise(
+            prepared, recipe, measure(prepared, order.frames(CALIBRATE), recipe.ranges, tmp_path), tmp_path / "q.onnx"
+        )
         integer, floating = graph.operators()
         counts[str(recipe)] = integer.get("Conv", 0)
         assert integer.get("Conv", 0) + floating.get("Conv", 0) == 3
@@ -183,7 +185,8 @@ def test_a_network_that_is_quantised_already_or_none_at_all(ordered, tmp_path):
     order, _ = ordered()
     image = seen_by(order.request)[1]
     prepared = prepare(order.request.onnx, image, order.request.input, tmp_path)
-    quantise(prepared, Recipe(), order.frames(CALIBRATE), tmp_path / "q.onnx")
+    ranges = measure(prepared, order.frames(CALIBRATE), "minmax", tmp_path)
+    quantise(prepared, Recipe(), ranges, tmp_path / "q.onnx")
     with pytest.raises(ConfigError, match="q.onnx: is quantised already; give the float network"):
         prepare(tmp_path / "q.onnx", image, order.request.input, tmp_path)
     (tmp_path / "bad.onnx").write_bytes(b"no network")
