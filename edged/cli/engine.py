@@ -228,7 +228,10 @@ def build(args: argparse.Namespace) -> int:
         try:
             manifest = _build_apart(args, wanted)
         except EdgedError as exc:
-            failed.append(exc)
+            if wanted.target.needed:
+                failed.append(exc)
+            else:
+                _say(f"{exc}; the task goes without that place")
             reports.append({"tasks": wanted.sharers, "engine": wanted.key.name, "error": str(exc)})
             continue
         reports.append({"tasks": wanted.sharers, "engine": wanted.key.name, "manifest": manifest})

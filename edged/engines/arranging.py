@@ -29,15 +29,17 @@ class Arranged:
 
 @dataclass(frozen=True)
 class Target:
-    """One engine to build for a request: where it runs, with which batch, and whether it only stands in for another.
+    """One engine to build for a request.
 
-    `request` has its device and batch pinned.
+    `request` has its device and batch pinned, `place` names where it runs. A `twin` only stands in for another. One
+    that is not `needed` may turn out to be impossible: another place serves then.
     """
 
     request: EngineRequest
     key: EngineKey
     place: str
     twin: bool = False
+    needed: bool = True
 
 
 class Arranger(Protocol):

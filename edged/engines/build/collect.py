@@ -144,12 +144,15 @@ def _runs(packets: Sequence[_Packet], chosen: Sequence[int]) -> dict[int, int]:
 
 
 def from_live(camera: str, opener: Callable[[], Reader], wanted: int, seconds: float) -> Iterator[Pick]:
-    """Yield pictures of a live stream at even distances in time."""
+    """Yield pictures of a live stream at even distances in time; all of them where it has no more.
+
+    The first one may be a second late.
+    """
     with contextlib.closing(opener()) as reader:
         begin_s = time.monotonic()
         taken = number = 0
         decoding = False
-        while taken < wanted and time.monotonic() - begin_s < seconds + 1.0:
+        while taken < wanted and time.monotonic() - begin_s < seconds + (0.0 if taken else 1.0):
             try:
                 grab = reader.grab()
             except CameraEnded:

@@ -74,11 +74,16 @@ def targets_of(request: EngineRequest, board: Board, own_batch: int | None) -> t
     devices = devices_for(request, board)
     for name in devices:
         place = place_of(replace(request, device=name))
-        twin = name != devices[0] and request.device != "auto"
+        free = request.device == "auto"
+        twin = name != devices[0] and not free
         with closing(gpu.open_device(place.gpu)) as device:
             for size in sizes_of(request, place) if own_batch is None else (request.batch,):
                 pinned = replace(request, device=name, batch=size)
-                found.append(Target(pinned, key_of(pinned, place, device, board.release), name, twin))
+                found.append(
+                    Target(
+                        pinned, key_of(pinned, place, device, board.release), name, twin, not free or place.dla is None
+                    )
+                )
     return tuple(found)
 
 

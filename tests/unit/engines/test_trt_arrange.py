@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from contextlib import closing
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ from edged.assembly import assemble
 from edged.cli import main
 from edged.config import load_config
 from edged.engines.base import EngineError
+from edged.engines.build.child import KINDS
 from edged.engines.store import Store
 from edged.engines.tensorrt.arrange import TrtArranger
 from edged.engines.tensorrt.engine import TrtEngine
@@ -48,9 +50,14 @@ def build(capsys, monkeypatch):
     monkeypatch.setattr("edged.engines.build.child.lower_priority", lambda: None)
 
     def child(arguments, what, limit_s):
-        capsys.readouterr()
+        sys.stderr.write(capsys.readouterr().err)
         assert main(list(arguments)) == 0
-        return json.loads(capsys.readouterr().out)
+        out, err = capsys.readouterr()
+        sys.stderr.write(err)
+        report = json.loads(out)
+        if "error" in report:
+            raise KINDS[report["error"]["code"]](report["error"]["text"])
+        return report
 
     monkeypatch.setattr("edged.engines.build.child.run_child", child)
 
@@ -258,6 +265,18 @@ def test_a_release_or_board_without_a_dla_is_named(board, place, build, release)
         "core": f"tensorrt on gpu0, fp16 (dla1: {none})",
         "only": f"none: dla0: {none}",
     }
+
+
+def test_where_auto_may_choose_a_core_that_cannot_is_no_failure(board, place, build, capsys):  # noqa: F811
+    board("10.3.0", dla_cores=1, dla_refuses=("Conv",))
+    directory = place(t={"gpu_fallback": "never"})
+    assert main(["--config", str(directory), "engine", "build"]) == 0
+    said = capsys.readouterr().err
+    assert "is not supported on DLA and GPU fallback is not enabled" in said
+    assert "the task goes without that place" in said
+    assert serving(directory) == {"t": "tensorrt on gpu0, fp16"}
+    directory = place(t={"gpu_fallback": "never", "device": "dla0"})
+    assert main(["--config", str(directory), "engine", "build"]) == 78
 
 
 def test_fp32_never_goes_to_a_dla(board, place, build):  # noqa: F811
