@@ -105,7 +105,8 @@ def write_record(
         shutil.rmtree(fresh, ignore_errors=True)
         raise
     at = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-    record = Record(task, seen, dict(sources), notes, digest, at, folder, found[0][1])
+    parts = {name: part for _, coverage in found for name, part in coverage.parts.items()}
+    record = Record(task, seen, dict(sources), notes, digest, at, folder, replace(found[0][1], parts=parts))
     text = json.dumps({"format": FORMAT, **asdict(record), "folder": folder.name}, indent=1, ensure_ascii=False)
     write_whole(home / "record.json", text.encode())
     for old in home.iterdir():

@@ -113,6 +113,7 @@ def test_pictures_for_the_comparison_alone_are_its_only_ones(tmp_path):
     parts = Counter((note.camera, note.part) for note in record.notes)
     assert set(parts) == {("a", CALIBRATE), ("a", CHOOSE), ("verify", VERIFY)}
     assert (parts["verify", VERIFY], parts.total()) == (8, 32)
+    assert record.coverage.parts[VERIFY].frames == 8
     assert len({note.file for note in record.notes}) == 32
 
 
