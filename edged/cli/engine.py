@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from edged.engines.build.gather import Pick
     from edged.engines.build.record import Record
     from edged.engines.store import Manifest
+    from edged.frame import Frame
 
 FRAMES = 512
 CANDIDATES, CANDIDATES_MAX = 8, 4096  # looked at for each frame wanted, and in all; always twice what is wanted
@@ -150,8 +151,6 @@ def _newer_frames(root: Path, manifest: Manifest) -> str:
 
 def calibrate(args: argparse.Namespace) -> int:
     """Choose the frames that cover most of what a task's cameras or a folder show, and store them."""
-    from functools import partial
-
     from edged.config import hide_passwords
     from edged.engines.build.child import lower_priority
     from edged.engines.build.collect import from_folder
@@ -180,7 +179,11 @@ def calibrate(args: argparse.Namespace) -> int:
     if args.verify_from is not None:
         sources["verify"] = str(args.verify_from)
         verify_picks = from_folder(args.verify_from, candidates, "verify")
-    count = partial(count_objects, request, _check(config, args.task))
+
+    def count(readers: Sequence[Callable[[], Frame]]) -> list[int]:
+        _say(f"looking for objects in {len(readers)} candidates")
+        return count_objects(request, _check(config, args.task), readers)
+
     store = Store(config.edged.engines.store)
     with store.writing(), writes(store.root):
         record = write_record(store.root, args.task, seen, sources, picks, args.frames, count, verify_picks)
