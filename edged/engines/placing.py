@@ -8,7 +8,7 @@ gives way to a DLA core this way as soon as waiting for it takes longer than the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 Room = Mapping[str, int]
@@ -43,7 +43,7 @@ class Placed:
 
 
 def place_engines(wishes: Iterable[Wish], rooms: Mapping[str, Room]) -> dict[str, Placed]:
-    """Return where each wish goes, by its name.
+    """Return where each wish goes, by its name; a wish that could run at none of the places is left out.
 
     The same wishes in another order give the same answer. A place that no measurement is known of comes after those
     with one; what fits into no place's time goes where it overloads least.
@@ -52,47 +52,52 @@ def place_engines(wishes: Iterable[Wish], rooms: Mapping[str, Room]) -> dict[str
         wishes: every engine, also those that can run at one place only: they take their share of it.
         rooms: the places there are, in the order to prefer where all else is equal.
     """
-    taken: dict[str, float] = dict.fromkeys(rooms, 0.0)
-    used: dict[str, Counter[str]] = {place: Counter() for place in rooms}
-    order = {place: number for number, place in enumerate(rooms)}
+    ledger = _Ledger(rooms)
     found = {}
     for wish in sorted(wishes, key=lambda one: (-one.priority, one.name)):
-        there = [place for place in wish.ms if place in rooms]
-        full = {place: _full(wish, place, rooms[place], used[place]) for place in there}
-
-        def rank(place: str, wish: Wish = wish, full: Mapping[str, str] = full) -> tuple[bool, bool, bool, float, int]:
-            measured, load = wish.ms[place], wish.load(place)
-            fits = taken[place] + load <= 1
-            cost = (measured or 0.0) / (1 - taken[place]) if fits and taken[place] < 1 else taken[place] + load
-            return bool(full[place]), measured is None, not fits, cost, order[place]
-
-        ranked = sorted(there, key=rank)
-        if not ranked:
-            continue
-        first = ranked[0]
-        found[wish.name] = Placed(tuple(ranked), _words(wish, ranked, taken, full))
-        taken[first] += wish.load(first)
-        used[first].update(wish.takes.get(first, {}))
+        places = sorted((place for place in rooms if place in wish.ms), key=lambda place: ledger.rank(wish, place))
+        if places:
+            found[wish.name] = Placed(tuple(places), ledger.words(wish, places))
+            ledger.take(wish, places[0])
     return found
 
 
-def _full(wish: Wish, place: str, room: Room, used: Mapping[str, int]) -> str:
-    """Return what there is not enough left of, in words, or nothing."""
-    for what, count in wish.takes.get(place, {}).items():
-        if what in room and used.get(what, 0) + count > room[what]:
-            return f"takes {count} {what}, {room[what] - used.get(what, 0)} of {room[what]} are left"
-    return ""
+class _Ledger:
+    """What the wishes placed so far have taken of each place."""
 
+    def __init__(self, rooms: Mapping[str, Room]) -> None:
+        self._rooms = rooms
+        self._time = dict.fromkeys(rooms, 0.0)
+        self._used: dict[str, Counter[str]] = {place: Counter() for place in rooms}
 
-def _words(wish: Wish, ranked: list[str], taken: Mapping[str, float], full: Mapping[str, str]) -> str:
-    """Return the places with their times, the one taken first; nothing where there was no choice."""
-    if len(ranked) < 2:
+    def take(self, wish: Wish, place: str) -> None:
+        """Note that a wish goes there."""
+        self._time[place] += wish.load(place)
+        self._used[place].update(wish.takes.get(place, {}))
+
+    def rank(self, wish: Wish, place: str) -> tuple[bool, bool, bool, float]:
+        """Return what the least of is best: room, a measurement, time enough, and then how soon it is done there."""
+        taken, ms = self._time[place], wish.ms[place]
+        after = taken + wish.load(place)
+        in_time = after <= 1 and taken < 1
+        return bool(self._full(wish, place)), ms is None, not in_time, (ms or 0.0) / (1 - taken) if in_time else after
+
+    def words(self, wish: Wish, places: Sequence[str]) -> str:
+        """Return the places with their times; nothing where there is no choice."""
+        return ", ".join(f"{place} {self._about(wish, place)}" for place in places) if len(places) > 1 else ""
+
+    def _about(self, wish: Wish, place: str) -> str:
+        if full := self._full(wish, place):
+            return full
+        ms, taken = wish.ms[place], self._time[place]
+        busy = f" while {taken:.0%} is taken before it" if taken >= 0.005 else ""
+        return "not measured" if ms is None else f"{ms:.2f} ms{busy}"
+
+    def _full(self, wish: Wish, place: str) -> str:
+        """Return what there is not enough left of, in words, or nothing."""
+        for what, count in wish.takes.get(place, {}).items():
+            most = self._rooms[place].get(what)
+            left = None if most is None else most - self._used[place][what]
+            if left is not None and count > left:
+                return f"takes {count} {what}, {left} of {most} are left"
         return ""
-
-    def words(place: str) -> str:
-        measured = wish.ms[place]
-        time = "not measured" if measured is None else f"{measured:.2f} ms"
-        busy = f" while {taken[place]:.0%} is taken before it" if taken[place] >= 0.005 else ""
-        return f"{place} {full[place] or time + busy}"
-
-    return ", ".join(map(words, ranked))

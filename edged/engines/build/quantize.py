@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edged.engines.build.regions import QUANTISED, Graph, RangesBy, Recipe
 from edged.engines.preprocess import Preprocessor
@@ -87,7 +88,8 @@ def measure(
 ) -> Ranges:
     """Return the range of each activation in the frames. Which operators are quantised later does not change them.
 
-    The frames are gone through once; of each the calibrator keeps two numbers for each tensor.
+    ONNX Runtime's own calibrator makes the network that tells ranges, but keeps what it told of every frame until the
+    end; here the frames are gone through once, and nothing is kept of them.
 
     Args:
         prepared: the network.
@@ -97,17 +99,45 @@ def measure(
         symmetric: see `quantise`.
     """
     from onnxruntime import quantization as ort_quantization
+    from onnxruntime.quantization.calibrate import TensorsData
 
+    method = ort_quantization.CalibrationMethod.MinMax
     with _quiet(prepared.path):
+        operators = list(SYMMETRIC if symmetric else QUANTISED)
         calibrator = ort_quantization.create_calibrator(
-            str(prepared.path),
-            list(SYMMETRIC if symmetric else QUANTISED),
-            str(folder / "augmented.onnx"),
-            ort_quantization.CalibrationMethod.MinMax,
-            extra_options={"moving_average": how == "average"},
+            str(prepared.path), operators, str(folder / "augmented.onnx"), method
         )
-        calibrator.collect_data(_reader(prepared, frames))
-        return calibrator.compute_data()
+        session = calibrator.infer_session
+        outputs = [one.name for one in session.get_outputs() if one.name not in calibrator.model_original_outputs]
+        names = [name.rpartition("_")[0] for name in outputs[::2]]  # ReduceMin and ReduceMax of each tensor in turn
+        found = _Extent(len(names))
+        for inputs in _inputs(prepared, frames):
+            values = np.array([value.item() for value in session.run(outputs, inputs)], np.float32)
+            found.add(values[::2], values[1::2])
+        low, high = found.average() if how == "average" else (found.low, found.high)
+        return TensorsData(method, {name: (low[n : n + 1], high[n : n + 1]) for n, name in enumerate(names)})
+
+
+class _Extent:
+    """The least and greatest value of each tensor over all frames, and the sums of each frame's. NaN is left out."""
+
+    def __init__(self, tensors: int) -> None:
+        self.low = np.full(tensors, np.nan, np.float32)
+        self.high = self.low.copy()
+        self._sums = np.zeros((2, tensors))
+        self._counts = np.zeros((2, tensors))
+
+    def add(self, low: NDArray[np.float32], high: NDArray[np.float32]) -> None:
+        """Take in one frame."""
+        self.low, self.high = np.fmin(self.low, low), np.fmax(self.high, high)
+        both = np.stack([low, high])
+        self._sums += np.nan_to_num(both, nan=0.0)
+        self._counts += ~np.isnan(both)
+
+    def average(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the means of the frames' least and greatest values."""
+        low, high = (self._sums / np.maximum(self._counts, 1)).astype(np.float32)
+        return low, high
 
 
 def quantise(prepared: Prepared, recipe: Recipe, ranges: Ranges, to: Path, *, symmetric: bool = False) -> Graph:
@@ -161,26 +191,12 @@ def versions() -> dict[str, str]:
     return {"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}
 
 
-def _reader(prepared: Prepared, frames: Iterable[Frame]) -> Any:
-    """Return the frames as ONNX Runtime's calibrators take them: one whole input after another."""
-    from onnxruntime.quantization import CalibrationDataReader
-
-    batch, channels, height, width = prepared.image.shape
-
-    class Frames(CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self._inputs = _inputs(prepared, frames, (batch or 1, channels or 3, height or 1, width or 1))
-
-        def get_next(self) -> dict[str, Any] | None:
-            return next(self._inputs, None)
-
-    return Frames()
-
-
-def _inputs(prepared: Prepared, frames: Iterable[Frame], shape: tuple[int, int, int, int]) -> Iterator[dict[str, Any]]:
-    preprocessor = Preprocessor((shape[3], shape[2]), prepared.input)
+def _inputs(prepared: Prepared, frames: Iterable[Frame]) -> Iterator[dict[str, Any]]:
+    """Yield the frames as the network's input, one whole input after another; a fixed batch is filled with copies."""
+    batch, channels, height, width = (size or 1 for size in prepared.image.shape)
+    preprocessor = Preprocessor((width, height), prepared.input)
+    tensor = np.zeros((batch, channels, height, width), prepared.image.dtype)
     for frame in frames:
-        tensor = np.zeros(shape, prepared.image.dtype)
         preprocessor.write(frame, tensor[0], 0)
         tensor[1:] = tensor[0]
         yield {prepared.image.name: tensor}

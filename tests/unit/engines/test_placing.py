@@ -27,7 +27,7 @@ def wishes(draw):
 
 
 @given(wishes(), st.randoms(use_true_random=False))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_the_order_of_the_wishes_never_matters(found, random):
     shuffled = list(found)
     random.shuffle(shuffled)
@@ -36,14 +36,14 @@ def test_the_order_of_the_wishes_never_matters(found, random):
 
 
 @given(wishes(), st.integers(0, 3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_a_lower_priority_never_moves_a_higher_one(found, least):
     higher = [one for one in found if one.priority >= least]
     assert place_engines(higher, ROOMS).items() <= place_engines(found, ROOMS).items()
 
 
 @given(wishes())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_what_is_limited_is_kept_where_there_is_another_place(found):
     placed = place_engines(found, ROOMS)
     assert placed.keys() == {one.name for one in found if one.ms.keys() & ROOMS.keys()}

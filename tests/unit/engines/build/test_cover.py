@@ -29,7 +29,7 @@ def candidates(draw):
 
 
 @given(candidates(), st.integers(1, 80))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_what_is_taken_keeps_every_quota_and_is_taken_once(rows, wanted):
     space = Space(rows)
     taken = farthest_first(space, rows, wanted)
@@ -39,7 +39,7 @@ def test_what_is_taken_keeps_every_quota_and_is_taken_once(rows, wanted):
 
 
 @given(candidates(), st.integers(1, 12))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_frames_of_one_group_are_as_far_apart_as_the_worst_served_candidate_is_from_them(rows, wanted):
     rows = [candidate("a", one.look.brightness, None, int(one.look.scene[0])) for one in rows]
     space = Space(rows)
