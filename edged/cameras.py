@@ -74,19 +74,19 @@ def camera_worker(
 
 
 def gpu_of(camera: str, config: Config, assembled: Assembled) -> int | None:
-    """Return the GPU whose engines read a camera's frames: its own where several do, that of the highest priority.
+    """Return the GPU that alone has engines which read a camera's frames, so that they may stay in its memory.
 
-    None where any of them is read by the CPU, or by nobody: such frames are decoded into host memory.
+    None where the CPU reads some of them, where two GPUs do, and where nobody does.
     """
-    readers = [
-        (-task.priority, assembled.engines[assembled.task_engine[name]].engine.device)
+    readers = {
+        assembled.engines[assembled.task_engine[name]].engine.device
         for name, task in config.tasks.items()
         if name in assembled.task_engine and any(config.decoder_of(one) == camera for one in task.cameras)
-    ]
-    if not readers or any(device == CPU for _, device in readers):
+    }
+    if not readers or CPU in readers:
         return None
-    _, device = min(readers)
-    return int(device.removeprefix("gpu")) if device.startswith("gpu") else 0  # a DLA is beside GPU 0
+    gpus = {int(device.removeprefix("gpu")) if device.startswith("gpu") else 0 for device in readers}
+    return gpus.pop() if len(gpus) == 1 else None  # a DLA is beside GPU 0
 
 
 def source_opener(

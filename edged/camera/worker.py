@@ -19,6 +19,7 @@ from edged.camera.reader import Reader
 from edged.errors import CameraEnded, CameraError, EdgedError, WorkerFailed
 from edged.frame import Frame
 from edged.plan import CameraState, Mode
+from edged.trace import stage
 
 log = logging.getLogger(__name__)
 
@@ -234,6 +235,7 @@ class CameraWorker:
         self._enter(CameraState.RUNNING, self._full if feed.full else "")
         reader.rest(grab)
 
+    @stage("decode", lambda self, *_: self._traits.camera)
     def _decode_next(self, reader: Reader, feed: Feed) -> None:
         """Decode a packet: one that was kept, else the next that comes and is due."""
         begin_ns, cpu_ns = time.monotonic_ns(), time.thread_time_ns()

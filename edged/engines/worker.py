@@ -22,6 +22,7 @@ from edged.engines.serving import (
 )
 from edged.geometry import Fit
 from edged.results import EngineUse, Found, Result
+from edged.trace import stage
 from edged.work import Batch
 
 __all__ = ["EngineHolder", "EngineTable", "EngineWorker", "LoadedEngine", "Parse", "StageCpu"]
@@ -98,6 +99,7 @@ class EngineWorker:
         for result in waiting:
             self._emit(result, True)
 
+    @stage("infer", lambda _, serving: f"{serving.loaded.model} {_cameras(serving)}")
     def _infer(self, serving: Serving) -> list[Result]:
         """Run one inference and hand the results on; those that may wait for the sender are returned instead."""
         loaded, batch = serving.loaded, serving.batch
@@ -128,6 +130,7 @@ class EngineWorker:
         finally:
             slot.release()
 
+    @stage("convert", lambda _, serving, *__: _cameras(serving))
     def _fill(self, serving: Serving, slot: Slot) -> list[Fit]:
         fits = []
         for index, job in enumerate(serving.batch.jobs):
@@ -141,6 +144,7 @@ class EngineWorker:
         self._cpu_ns[stage] += now_ns - since_ns
         return now_ns
 
+    @stage("parse", lambda _, serving, __, index, *___: _job(serving, index))
     def _finish(
         self, serving: Serving, outputs: Mapping[str, Any], index: int, fit: Fit, use: EngineUse, times: Times
     ) -> list[Result]:
@@ -164,3 +168,12 @@ class EngineWorker:
             results[task] = make_result(task, job, latency, use, found[parse])
         serving.counted += 1
         return [results[task] for task in self._dispatch.done(job, failed)]
+
+
+def _cameras(serving: Serving) -> str:
+    return " ".join(job.frame.camera for job in serving.batch.jobs)
+
+
+def _job(serving: Serving, index: int) -> str:
+    job = serving.batch.jobs[index]
+    return f"{' '.join(job.tasks)} {job.frame.camera}"

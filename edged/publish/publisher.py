@@ -16,6 +16,7 @@ from edged.publish.latencies import Histogram, Latencies
 from edged.publish.sockets import Doors, has_message
 from edged.publish.wire import listened_task, pack, result_message, result_topic
 from edged.results import Result
+from edged.trace import stage
 from edged.waiting import BriefLock
 
 QUEUE_PER_CAMERA = 8  # results of one task and camera that may wait for this thread
@@ -174,10 +175,14 @@ class Publisher:
                 seq, result = lane.waiting.popleft()
                 dropped = lane.sent.dropped
                 self._room.notify()
-            mono_ns = time.monotonic_ns()
-            message = result_message(result, seq, dropped, self._boot, time.time_ns(), mono_ns)
-            self._latencies.add(result.task, result.latency, (mono_ns - result.mono_ns) / 1e6 - result.latency.total)
-            self._send(lane.topic, pack(message))
+            self._send_result(lane.topic, result, seq, dropped)
+
+    @stage("publish", lambda _, __, result, *___: f"{result.task} {result.camera}")
+    def _send_result(self, topic: bytes, result: Result, seq: int, dropped: int) -> None:
+        mono_ns = time.monotonic_ns()
+        message = result_message(result, seq, dropped, self._boot, time.time_ns(), mono_ns)
+        self._latencies.add(result.task, result.latency, (mono_ns - result.mono_ns) / 1e6 - result.latency.total)
+        self._send(topic, pack(message))
 
     def _send_states(self) -> None:
         while self._outgoing:
