@@ -13,6 +13,8 @@ from edged.camera.worker import CameraWorker, Sink, Traits
 from edged.config import CameraConfig, Config, Secrets
 from edged.errors import BackendUnavailable
 
+NATIVE = ("v4l2", "v4l2_isolated")
+
 
 def camera_worker(name: str, config: Config, secrets: Secrets, sink: Sink, counter: FrameCounter) -> CameraWorker:
     """Return the worker of one camera, closed until a plan wakes it."""
@@ -38,14 +40,25 @@ def source_opener(camera: str, config: CameraConfig, secrets: Secrets) -> tuple[
     opening says why, each time: the library may be installed while the daemon runs.
     """
     order = config.backend or ORDER[config.source.scheme]
+    special = _only_native(config)
     opening = _opening(camera, config, secrets)
     missing: list[str] = []
     for backend in order:
+        if special and backend not in NATIVE:
+            missing.append(f"camera backend {backend!r} knows no {special}")
+            continue
         try:
             return backend, partial(_open, SOURCES.load(backend), opening, secrets)
         except BackendUnavailable as exc:
             missing.append(str(exc))
     return "none", partial(_unavailable, "; ".join(missing))
+
+
+def _only_native(config: CameraConfig) -> str:
+    """Return what a camera's configuration asks for that only V4L2's own back ends do."""
+    bus = config.source.scheme == "v4l2" and config.source.rest.startswith("bus:")
+    asked = {"bus address": bus, "pixel_format": bool(config.pixel_format), "controls": bool(config.controls)}
+    return ", ".join(name for name, there in asked.items() if there)
 
 
 def _opening(camera: str, config: CameraConfig, secrets: Secrets) -> Opening:
@@ -59,6 +72,8 @@ def _opening(camera: str, config: CameraConfig, secrets: Secrets) -> Opening:
         width_px=config.width_px,
         height_px=config.height_px,
         rate_hz=config.rate_hz,
+        pixel_format=config.pixel_format,
+        controls=dict(config.controls),
         transport=config.transport,
         open_timeout_s=config.open_timeout_s,
         read_timeout_s=max(config.stall_timeout_s, 1.0) + 2.0,

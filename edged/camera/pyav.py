@@ -169,7 +169,7 @@ class PyAvSource:
             frames = self._stream.codec_context.decode(grab.data)
         except av.error.FFmpegError:
             return ()
-        return [Decoded(self._picture(frame), frame.pts) for frame in frames]
+        return [Decoded(picture_of(frame, self._reformatter), frame.pts) for frame in frames]
 
     def skip(self, grab: Grab) -> None:
         """Nothing to give back: the packet is garbage by now."""
@@ -185,7 +185,7 @@ class PyAvSource:
         except av.error.FFmpegError:
             frames = []
         self._stream.codec_context.flush_buffers()
-        return [Decoded(self._picture(frame), frame.pts) for frame in frames]
+        return [Decoded(picture_of(frame, self._reformatter), frame.pts) for frame in frames]
 
     def rewind(self) -> None:
         """Go back to the first packet of a file."""
@@ -202,25 +202,6 @@ class PyAvSource:
         """Close the container; frames already handed out keep their memory."""
         self._container.close()
 
-    def _picture(self, frame: VideoFrame) -> Picture:
-        name = frame.format.name
-        if name not in (*PLANAR, "nv12", "gray", "rgb24"):
-            frame = self._reformatter.reformat(frame, format=CLOSEST.get(name, "yuv420p"))
-            name = frame.format.name
-        color = Color(
-            MATRIX.get(int(frame.colorspace), "bt709" if frame.height >= 720 else "bt601"),  # type: ignore[arg-type]
-            int(frame.color_range) == FULL_RANGE or name.startswith("yuvj"),
-        )
-        if name == "rgb24":
-            rgb = _rows(frame.planes[0], 3).reshape(frame.height, -1, 3)
-            return Picture(frame.width, frame.height, PixelFormat.RGB, color, (rgb,))
-        if name == "nv12":
-            luma, chroma = _rows(frame.planes[0]), _rows(frame.planes[1], 2)
-            pairs = chroma.reshape(chroma.shape[0], -1, 2)
-            return Picture(frame.width, frame.height, PixelFormat.NV12, color, (luma, pairs))
-        kind = PixelFormat.GRAY if name == "gray" else PixelFormat.YUV
-        return Picture(frame.width, frame.height, kind, color, tuple(_rows(plane) for plane in frame.planes))
-
     def _translated(self, did: str, exc: Exception) -> CameraError:
         if isinstance(exc, CameraError):
             return exc
@@ -231,6 +212,27 @@ class PyAvSource:
             return CameraStalled(f"{did} {self._name}: nothing came for {opening.read_timeout_s:g} s")
         reason = getattr(exc, "strerror", None) or str(exc)
         return CameraError(opening.redact(f"{did} {self._name}: {reason}"))
+
+
+def picture_of(frame: VideoFrame, reformatter: VideoReformatter) -> Picture:
+    """Return a decoded frame's planes where they lie, or converted where we have no such format."""
+    name = frame.format.name
+    if name not in (*PLANAR, "nv12", "gray", "rgb24"):
+        frame = reformatter.reformat(frame, format=CLOSEST.get(name, "yuv420p"))
+        name = frame.format.name
+    color = Color(
+        MATRIX.get(int(frame.colorspace), "bt709" if frame.height >= 720 else "bt601"),  # type: ignore[arg-type]
+        int(frame.color_range) == FULL_RANGE or name.startswith("yuvj"),
+    )
+    if name == "rgb24":
+        rgb = _rows(frame.planes[0], 3).reshape(frame.height, -1, 3)
+        return Picture(frame.width, frame.height, PixelFormat.RGB, color, (rgb,))
+    if name == "nv12":
+        luma, chroma = _rows(frame.planes[0]), _rows(frame.planes[1], 2)
+        pairs = chroma.reshape(chroma.shape[0], -1, 2)
+        return Picture(frame.width, frame.height, PixelFormat.NV12, color, (luma, pairs))
+    kind = PixelFormat.GRAY if name == "gray" else PixelFormat.YUV
+    return Picture(frame.width, frame.height, kind, color, tuple(_rows(plane) for plane in frame.planes))
 
 
 def _rows(plane: Any, bytes_per_pixel: int = 1) -> NDArray[np.uint8]:

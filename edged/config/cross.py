@@ -52,7 +52,7 @@ def _shared_devices(file: Document, cameras: Mapping[str, CameraConfig]) -> Iter
         scheme, rest = camera.source.scheme, camera.source.rest
         if scheme not in ("v4l2", "csi"):
             continue
-        device = os.path.realpath(rest) if scheme == "v4l2" else f"csi:{rest}"
+        device = os.path.realpath(rest) if rest.startswith("/") else f"{scheme}:{rest}"
         first = seen.setdefault(device, name)
         if first != name:
             place: Place = ("cameras", name, "source")
