@@ -121,7 +121,7 @@ def choose(menu: Menu, wish: Wish) -> Choice:
         if best is None or rank < best[0]:
             best = rank, Choice(fourcc, *size, interval)
     if best is None:
-        raise CameraError(f"{menu.name} gives no {wish or 'picture that can be read here'}; {listing(menu)}")
+        raise CameraError(f"{menu.name} gives no {str(wish) or 'picture'}; {listing(menu)}")
     return best[1]
 
 
