@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from edged.camera.base import CameraStalled, Decoded, Grab, Opening
 from edged.camera.v4l2.buffers import Buffers, Filled, bytes_of, is_gone
-from edged.camera.v4l2.choice import Choice, Menu, Wish, choose, is_near, listing
+from edged.camera.v4l2.choice import PREFERRED, Choice, Menu, Wish, choose, is_near, listing
 from edged.camera.v4l2.controls import apply_controls
 from edged.camera.v4l2.device import Device, Granted
 from edged.camera.v4l2.find import locate
@@ -169,7 +169,7 @@ def _negotiated(device: Device, opening: Opening) -> tuple[Granted, Fraction | N
     size = (opening.width_px, opening.height_px) if opening.width_px and opening.height_px else None
     wish = Wish(opening.pixel_format, size, opening.rate_hz)
     now = device.format()
-    sizes = {fourcc: device.sizes(fourcc) for fourcc in device.fourccs()}
+    sizes = {fourcc: device.sizes(fourcc) if fourcc in PREFERRED else [] for fourcc in device.fourccs()}
     menu = Menu(str(device), sizes, device.intervals, (now.width, now.height))
     choice = choose(menu, wish)
     granted = device.set_format(choice.fourcc, choice.width, choice.height)
