@@ -122,7 +122,7 @@ def test_every_raw_format_shows_the_drivers_color_bars(opened, vivid, fourcc, bu
     seen = colors(last)[:, 45, 10::20][:, :7].T
     wanted = np.array(BARS)
     if kind is PixelFormat.GRAY:
-        seen, wanted = seen[:, :1], (wanted @ [0.299, 0.587, 0.114])[:, None]
+        seen, wanted = seen[:, :1], (wanted @ [0.2126, 0.7152, 0.0722])[:, None]  # vivid's grey is of full range
     assert np.abs(seen - wanted).max() < 12, f"{seen.round()}"
 
 
@@ -173,7 +173,8 @@ def test_controls_are_set_and_what_is_wrong_is_named(opened, vivid):
 
 
 def test_times_are_the_drivers_and_lost_pictures_are_told(opened):
-    source = opened(width_px=320, height_px=180, rate_hz=10, controls={"percentage_of_dropped_buffers": 40})
+    wanted = {"timestamp_source": 1, "percentage_of_dropped_buffers": 40}
+    source = opened(width_px=320, height_px=180, rate_hz=10, controls=wanted)
     lost = taken = 0
     before = None
     while taken < 20:
@@ -187,7 +188,8 @@ def test_times_are_the_drivers_and_lost_pictures_are_told(opened):
         source.skip(grab)
     assert lost >= 3
     source.close()
-    opened(controls={"percentage_of_dropped_buffers": 0}).close()
+    source = opened(controls=dict.fromkeys(wanted, 0))
+    assert source.grab().capture is None  # the end of a frame that vivid says lies ahead of us: not believed
 
 
 def test_a_camera_in_use_says_so_and_is_free_again_while_frames_are_still_held(opened):
@@ -269,12 +271,17 @@ def bound(six):
     yield
     if not (DRIVER / "vivid.0").exists():
         (DRIVER / "bind").write_text("vivid.0")
-    subprocess.run(["modprobe", "-r", "vim2m"], check=False, capture_output=True)
 
 
 def cameras_of(child):
     with child.client(30) as control:
         return {one["id"]: one for one in control.request("camera.list")["cameras"]}
+
+
+def is_gone(camera):
+    """Whether a camera is known to be away, or just looked for again."""
+    gone = ("it is gone", "no camera at the bus")
+    return camera["state"] == "connecting" or any(text in camera["reason"] for text in gone)
 
 
 def brightness_by_bus():
@@ -287,7 +294,7 @@ def brightness_by_bus():
 
 
 def test_six_cameras_come_back_to_their_ids_after_their_driver_was_away(running, six, bound):
-    """Under load, and with other numbers: another driver takes the first one in between."""
+    """Under load, and with other numbers: a program that keeps the old nodes open keeps theirs in use."""
     cameras = {
         f"camera{n}": {
             "source": f"v4l2:bus:{bus}",
@@ -317,16 +324,19 @@ def test_six_cameras_come_back_to_their_ids_after_their_driver_was_away(running,
             seen |= {result.camera} if result is not None else set()
         assert len(seen) == 6
 
+    held = [os.open(path, os.O_RDWR | os.O_NONBLOCK) for path in before.values()]
     (DRIVER / "unbind").write_text("vivid.0")
-    until(lambda: all(one["state"] == "backoff" for one in cameras_of(child).values()), LIMIT_S, every_s=0.5)
-    reasons = {one["reason"] for one in cameras_of(child).values()}
-    assert all("is gone" in reason or "no camera at the bus" in reason for reason in reasons), reasons
-    subprocess.run(["modprobe", "vim2m"], check=True)  # takes /dev/video0
+    until(
+        lambda: all(is_gone(one) for one in cameras_of(child).values()), LIMIT_S, lambda: cameras_of(child), every_s=0.3
+    )
     (DRIVER / "bind").write_text("vivid.0")
     begin_s = time.monotonic()
     until(lambda: all_run(2), LIMIT_S, lambda: cameras_of(child), every_s=0.5)
     print(f"all six run again {time.monotonic() - begin_s:.1f} s after their driver was bound")
+    print({name: one["stream"] for name, one in cameras_of(child).items()})
 
+    for fd in held:
+        os.close(fd)
     after = {who.bus: path for path, who in cameras_here()[0]}
     assert all(before[bus] != after[bus] for bus in six), (before, after)
     now = cameras_of(child)

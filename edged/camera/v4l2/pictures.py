@@ -204,7 +204,8 @@ def color_of(granted: Granted) -> Color:
         as_hd = space in (uapi.COLORSPACE_REC709, uapi.COLORSPACE_DCI_P3)
         encoding = uapi.YCBCR_ENC_709 if as_hd else uapi.YCBCR_ENC_BT2020 if space == uapi.COLORSPACE_BT2020 else 1
     full = granted.quantization == uapi.QUANTIZATION_FULL_RANGE or (
-        granted.quantization == uapi.QUANTIZATION_DEFAULT and space == uapi.COLORSPACE_JPEG
+        granted.quantization == uapi.QUANTIZATION_DEFAULT
+        and (space == uapi.COLORSPACE_JPEG or granted.fourcc == "GREY")  # the header's "no YCbCr format"
     )
     if encoding in (uapi.YCBCR_ENC_709, uapi.YCBCR_ENC_XV709):
         return Color("bt709", full)

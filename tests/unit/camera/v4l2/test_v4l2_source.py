@@ -125,6 +125,12 @@ def test_colors_as_the_driver_says(opened, space, encoding, range_, color):
     assert color_of(replace(granted, colorspace=space, ycbcr_enc=encoding, quantization=range_)) == color
 
 
+def test_grey_has_the_full_range_unless_the_driver_says_otherwise(opened):
+    granted = opened(DeviceDouble(formats={"GREY": {(64, 48): [30]}}))._granted
+    assert color_of(granted).full
+    assert not color_of(replace(granted, quantization=2)).full
+
+
 def test_half_pictures_are_refused(opened):
     with pytest.raises(CameraError, match="half pictures"):
         Layout(replace(opened(DeviceDouble())._granted, field=7))
