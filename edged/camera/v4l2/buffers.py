@@ -7,7 +7,6 @@ import errno
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +23,7 @@ Memories = tuple[NDArray[np.uint8], ...]
 
 @dataclass(frozen=True)
 class Filled:
-    """A buffer that the driver filled. `used` has the bytes of each plane of memory, `memories` the planes' bytes.
+    """A buffer that the driver filled; `memories` are the bytes it wrote to each plane of memory, where they lie.
 
     `stamp_ns` is CLOCK_MONOTONIC by the driver, None where it stamps otherwise.
     """
@@ -58,17 +57,26 @@ class Buffers:
         request = uapi.RequestBuffers(count=WANTED, type=device.type, memory=uapi.MEMORY_MMAP)
         try:
             device.call(uapi.REQBUFS, request)
-            self.count = request.count
+        except OSError as exc:
+            raise device.failed("cannot start", exc) from exc
+        self.count: int = request.count
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self) -> None:
+        device = self._device
+        if self.count < 2:
+            raise CameraError(f"cannot start {device.path}: its driver gives {self.count} buffer(s), 2 are needed")
+        try:
             self._memory = [self._mapped(index) for index in range(self.count)]
             for index in range(self.count):
                 self._queue(index)
             device.call(uapi.STREAMON, ctypes.c_int32(device.type))
         except OSError as exc:
-            self.close()
             raise device.failed("cannot start", exc) from exc
-        if self.count < 2:
-            self.close()
-            raise CameraError(f"cannot start {device.path}: its driver gives {self.count} buffer(s), 2 are needed")
 
     def _described(self, index: int = 0) -> uapi.Buffer:
         """Return the one structure that buffers are named with, filled in anew."""
@@ -125,7 +133,7 @@ class Buffers:
     @property
     def may_keep(self) -> bool:
         """Whether the buffer taken last may stay with a frame, and the driver still has enough."""
-        return bool(self.count - self._outside + len(self._returned) >= QUEUED_MIN)
+        return self.count - self._outside + len(self._returned) >= QUEUED_MIN
 
     def give(self, index: int) -> None:
         """Give a buffer back. Safe from any thread, also after `close`."""
@@ -145,8 +153,3 @@ class Buffers:
 def is_gone(exc: OSError) -> bool:
     """Whether an error means that the device went away: unplugged, its driver unbound, or the stream stopped."""
     return exc.errno in (errno.ENODEV, errno.EINVAL, errno.ENXIO)
-
-
-def bytes_of(memories: Memories) -> Any:
-    """Return a copy of a compressed picture."""
-    return memories[0].tobytes()

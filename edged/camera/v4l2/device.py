@@ -15,6 +15,7 @@ from edged.camera.v4l2 import node, uapi
 from edged.camera.v4l2.choice import Intervals, Sizes, Span
 from edged.errors import CameraError
 
+GONE = "it is gone (unplugged, or its driver was unbound)"
 ENUMERATED_MAX = 512  # entries of one list: a driver that never says EINVAL must not hold us
 
 
@@ -89,7 +90,7 @@ class Device:
         except OSError as exc:
             if exc.errno in (errno.ENOTTY, errno.EINVAL):
                 raise CameraError(f"{self.path} is no V4L2 device") from exc
-            raise CameraError(f"cannot open {self.path}: {exc.strerror}") from exc
+            raise self.failed("cannot open", exc) from exc
 
     def _check(self) -> None:
         if self.identity.captures and not self.identity.streams:
@@ -212,16 +213,16 @@ class Device:
         except OSError as exc:
             raise self.failed(doing, exc) from exc
 
-    def failed(self, doing: str, exc: OSError) -> CameraError:
-        """Translate an error of one of its calls."""
+    def failed(self, doing: str, exc: OSError, *, gone: bool = False) -> CameraError:
+        """Translate an error of one of its calls; `gone` says that it is one of a device that went away."""
         reasons = {
             errno.EBUSY: "it is in use: another program streams from it",
-            errno.ENODEV: "it is gone (unplugged, or its driver was unbound)",
+            errno.ENODEV: GONE,
             errno.ENOSPC: "the USB bus has no room for it at this size and rate: choose a smaller size, a lower rate "
             "or a compressed pixel_format, or plug it into another controller",
         }
-        number = exc.errno or 0
-        return CameraError(f"{doing} {self.path}: {reasons.get(number, exc.strerror or str(exc))}")
+        reason = GONE if gone else reasons.get(exc.errno or 0, exc.strerror or str(exc))
+        return CameraError(f"{doing} {self.path}: {reason}")
 
 
 def cameras_here() -> tuple[list[tuple[str, Identity]], list[str]]:
@@ -266,7 +267,7 @@ def _why_not(path: str, exc: OSError) -> str:
     if exc.errno == errno.EBUSY:
         return "it is in use by another program"
     if exc.errno in (errno.ENODEV, errno.ENXIO):
-        return "it is gone (unplugged, or its driver was unbound)"
+        return GONE
     return exc.strerror or str(exc)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import select
 import time
 from collections.abc import Sequence
@@ -10,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from edged.camera.base import CameraStalled, Decoded, Grab, Opening
-from edged.camera.v4l2.buffers import Buffers, Filled, bytes_of, is_gone
+from edged.camera.v4l2.buffers import Buffers, Filled, is_gone
 from edged.camera.v4l2.choice import PREFERRED, Choice, Menu, Wish, choose, is_near, listing
 from edged.camera.v4l2.controls import apply_controls
 from edged.camera.v4l2.device import Device, Granted
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
     from fractions import Fraction
 
     from edged.camera.v4l2.compressed import Compressed
-
-log = logging.getLogger(__name__)
 
 STAMP_AGE_MAX_NS = 5_000_000_000  # a stamp further away is of a clock that is not ours
 GAP_MAX = 1000  # a larger step of a driver's sequence is a counter that began anew
@@ -73,7 +70,7 @@ class V4l2Source:
         size_bytes = sum(memory.size for memory in filled.memories)
         if self._decoder is None:
             return Grab(filled, place, True, None, capture, True, size_bytes, lost)
-        data = b"" if filled.damaged else bytes_of(filled.memories)
+        data = b"" if filled.damaged else filled.memories[0].tobytes()
         self._open_buffers.give(filled.index)
         key, disposable = self._decoder.is_key(data), self._decoder.is_disposable(data)
         return Grab(data, place, key, None, capture, disposable, size_bytes, lost)
@@ -85,28 +82,27 @@ class V4l2Source:
         return self._buffers
 
     def _next(self) -> Filled:
-        until_s = time.monotonic() + self._opening.read_timeout_s
+        buffers = self._open_buffers
         try:
-            while (filled := self._open_buffers.take()) is None:
-                left_s = until_s - time.monotonic()
-                if left_s <= 0:
-                    raise CameraStalled(
-                        f"cannot read {self._device.path}: nothing came for {self._opening.read_timeout_s:g} s"
-                    )
-                events = self._device.node.wait(left_s)
-                if events & ~select.POLLIN and (filled := self._open_buffers.take()) is None:
-                    raise CameraError(f"cannot read {self._device.path}: its driver reports an error")
-                if filled is not None:
-                    break
-            while self._alone and (newer := self._open_buffers.take()) is not None:
-                self._open_buffers.give(filled.index)
+            filled = self._waited_for(buffers)
+            while self._alone and (newer := buffers.take()) is not None:
+                buffers.give(filled.index)
                 filled = newer
         except OSError as exc:
-            if is_gone(exc):
-                raise CameraError(
-                    f"cannot read {self._device.path}: it is gone (unplugged, or its driver was unbound)"
-                ) from exc
-            raise self._device.failed("cannot read", exc) from exc
+            raise self._device.failed("cannot read", exc, gone=is_gone(exc)) from exc
+        return filled
+
+    def _waited_for(self, buffers: Buffers) -> Filled:
+        limit_s = self._opening.read_timeout_s
+        until_s = time.monotonic() + limit_s
+        trouble = 0
+        while (filled := buffers.take()) is None:
+            if trouble:
+                raise CameraError(f"cannot read {self._device.path}: its driver reports an error")
+            left_s = until_s - time.monotonic()
+            if left_s <= 0:
+                raise CameraStalled(f"cannot read {self._device.path}: nothing came for {limit_s:g} s")
+            trouble = self._device.node.wait(left_s) & ~select.POLLIN
         return filled
 
     def _placed(self, sequence: int) -> tuple[int, int]:

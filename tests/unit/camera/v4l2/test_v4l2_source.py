@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gc
 import threading
 import time
 from dataclasses import replace
@@ -321,7 +320,6 @@ def test_a_camera_that_is_live_cannot_be_rewound(opened):
 def refused(opened, device, **wishes):
     with pytest.raises(CameraError) as caught:
         opened(device, **wishes)
-    gc.collect()
     devices = device.devices.values() if isinstance(device, Machine) else [device]
     assert all(one.opened == 0 for one in devices), "left open"
     return str(caught.value)
