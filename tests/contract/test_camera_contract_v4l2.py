@@ -72,3 +72,4 @@ for name, test in vars(contract).items():
     takes = test.__code__.co_varnames[: test.__code__.co_argcount] if name.startswith("test_") else ()
     if {"source", "source_class"} & set(takes) and name not in ONLY_FINITE:
         globals()[name] = test
+del test  # pytest would take it for one more
