@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from edged.config.text import nearest, show
 from edged.expression import CHARS_MAX, WORDS, Kind, parse
 from edged.signals import KINDS, OWN_MAX, RESULT_KINDS, declared_kind, kinds_with
 
+NUMBERED = re.compile(r"/dev/video[0-9]+\Z")
 ABSENT = Document("edged.yaml", {})
 
 
@@ -154,7 +156,13 @@ def notes_of(
 ) -> Iterator[Fault]:
     """Yield what is valid but worth a line of `check`."""
     used = {camera for task in tasks.values() for camera in task.cameras}
-    for camera in cameras:
+    for camera, config in cameras.items():
+        if config.source.scheme == "v4l2" and NUMBERED.match(config.source.rest):
+            yield camera_file.fault(
+                ("cameras", camera, "source"),
+                f"{config.source} is a number, which another device may have after the next start; "
+                "/dev/v4l/by-id/…, /dev/v4l/by-path/… and bus:BUS_INFO stay",
+            )
         if camera not in used:
             yield camera_file.fault(("cameras", camera), "no task names this camera; it stays closed")
     for name, task in tasks.items():
