@@ -9,7 +9,7 @@ from v4l2_double import DeviceDouble, Machine
 from edged.camera import SOURCES
 from edged.camera.base import Opening
 from edged.camera.v4l2 import node, uapi
-from edged.camera.v4l2.device import cameras_here
+from edged.camera.v4l2.identity import cameras_here
 from edged.errors import BackendUnavailable
 
 MPLANE = uapi.CAP_VIDEO_CAPTURE_MPLANE | uapi.CAP_STREAMING

@@ -17,7 +17,7 @@ from parts import until
 
 from edged.camera import SOURCES
 from edged.camera.base import Opening
-from edged.camera.v4l2.device import cameras_here
+from edged.camera.v4l2.identity import cameras_here
 from edged.child import DaemonProcess
 from edged.engines.preprocess import Preprocessor
 from edged.errors import CameraError

@@ -13,30 +13,11 @@ from pathlib import Path
 
 from edged.camera.v4l2 import node, uapi
 from edged.camera.v4l2.choice import Intervals, Sizes, Span
+from edged.camera.v4l2.identity import Identity, cameras_here, identity_of
 from edged.errors import CameraError
 
 GONE = "it is gone (unplugged, or its driver was unbound)"
 ENUMERATED_MAX = 512  # entries of one list: a driver that never says EINVAL must not hold us
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Who a device is, and whether it takes pictures that can be streamed."""
-
-    driver: str
-    card: str
-    bus: str
-    caps: int
-
-    @property
-    def captures(self) -> bool:
-        """Whether it is a video capture device, of one plane or several."""
-        return bool(self.caps & (uapi.CAP_VIDEO_CAPTURE | uapi.CAP_VIDEO_CAPTURE_MPLANE))
-
-    @property
-    def streams(self) -> bool:
-        """Whether it gives its pictures in buffers that can be mapped."""
-        return bool(self.caps & uapi.CAP_STREAMING)
 
 
 @dataclass(frozen=True)
@@ -86,7 +67,7 @@ class Device:
 
     def _identify(self) -> Identity:
         try:
-            return _identity(self.node)
+            return identity_of(self.node)
         except OSError as exc:
             if exc.errno in (errno.ENOTTY, errno.EINVAL):
                 raise CameraError(f"{self.path} is no V4L2 device") from exc
@@ -216,42 +197,13 @@ class Device:
     def failed(self, doing: str, exc: OSError, *, gone: bool = False) -> CameraError:
         """Translate an error of one of its calls; `gone` says that it is one of a device that went away."""
         reasons = {
-            errno.EBUSY: "it is in use: another program streams from it",
+            errno.EBUSY: "it is in use: another program streams from it, or another camera of ours",
             errno.ENODEV: GONE,
             errno.ENOSPC: "the USB bus has no room for it at this size and rate: choose a smaller size, a lower rate "
             "or a compressed pixel_format, or plug it into another controller",
         }
         reason = GONE if gone else reasons.get(exc.errno or 0, exc.strerror or str(exc))
         return CameraError(f"{doing} {self.path}: {reason}")
-
-
-def cameras_here() -> tuple[list[tuple[str, Identity]], list[str]]:
-    """Return the capture devices of this machine with their nodes' paths, and the nodes that may not be looked at."""
-    found, closed = [], []
-    for path in node.node_paths():
-        try:
-            opened = node.open_node(path)
-        except PermissionError:
-            closed.append(path)
-            continue
-        except OSError:  # in use by one program only, or just gone
-            continue
-        try:
-            who = _identity(opened)
-        except OSError:
-            continue
-        finally:
-            opened.close()
-        if who.captures and who.streams:
-            found.append((path, who))
-    return found, closed
-
-
-def _identity(opened: node.Node) -> Identity:
-    found = uapi.Capability()
-    opened.call(uapi.QUERYCAP, found)
-    caps = found.device_caps if found.capabilities & uapi.CAP_DEVICE_CAPS else found.capabilities
-    return Identity(uapi.text_of(found.driver), uapi.text_of(found.card), uapi.text_of(found.bus_info), caps)
 
 
 def _fraction(found: uapi.Fract) -> Fraction | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edged.camera.v4l2 import node
-from edged.camera.v4l2.device import cameras_here
+from edged.camera.v4l2.identity import cameras_here
 from edged.errors import CameraError
 
 BUS = "bus:"

@@ -10,17 +10,15 @@ from typing import TYPE_CHECKING
 
 from edged.camera.base import CameraStalled, Decoded, Grab, Opening
 from edged.camera.v4l2.buffers import Buffers, Filled, is_gone
-from edged.camera.v4l2.choice import PREFERRED, Choice, Menu, Wish, choose, is_near, listing
 from edged.camera.v4l2.controls import apply_controls
-from edged.camera.v4l2.device import Device, Granted
+from edged.camera.v4l2.device import Device
 from edged.camera.v4l2.find import locate
+from edged.camera.v4l2.negotiate import negotiate
 from edged.camera.v4l2.pictures import RAW, Layout
 from edged.errors import CameraError
 from edged.frame import Capture
 
 if TYPE_CHECKING:
-    from fractions import Fraction
-
     from edged.camera.v4l2.compressed import Compressed
 
 STAMP_AGE_MAX_NS = 5_000_000_000  # a stamp further away is of a clock that is not ours
@@ -43,7 +41,7 @@ class V4l2Source:
         self._buffers: Buffers | None = None
         self._device = Device(locate(opening.url))
         try:
-            self._granted, self._interval = _negotiated(self._device, opening)
+            self._granted, self._interval = negotiate(self._device, opening)
             self.raw = self._granted.fourcc in RAW
             self._layout = Layout(self._granted) if self.raw else None
             self._decoder = None if self.raw else _decoder(self._granted.fourcc)
@@ -158,38 +156,6 @@ class V4l2Source:
             self._buffers.close()
             self._buffers = None
         self._device.close()
-
-
-def _negotiated(device: Device, opening: Opening) -> tuple[Granted, Fraction | None]:
-    """Choose what serves the wishes, set it, and see that it was granted. Return it and the time between frames."""
-    size = (opening.width_px, opening.height_px) if opening.width_px and opening.height_px else None
-    wish = Wish(opening.pixel_format, size, opening.rate_hz)
-    now = device.format()
-    sizes = {fourcc: device.sizes(fourcc) if fourcc in PREFERRED else [] for fourcc in device.fourccs()}
-    menu = Menu(str(device), sizes, device.intervals, (now.width, now.height))
-    choice = choose(menu, wish)
-    granted = device.set_format(choice.fourcc, choice.width, choice.height)
-    if (granted.fourcc, granted.width, granted.height) != (choice.fourcc, choice.width, choice.height):
-        asked = f"{choice.fourcc} {choice.width}x{choice.height}"
-        got = f"{granted.fourcc} {granted.width}x{granted.height}"
-        raise CameraError(f"{device} was asked for {asked} and granted {got}; {listing(menu)}")
-    return granted, _rate_granted(device, menu, choice)
-
-
-def _rate_granted(device: Device, menu: Menu, choice: Choice) -> Fraction | None:
-    only = menu.intervals(choice.fourcc, choice.width, choice.height)
-    if choice.interval is None:
-        return device.interval() or (only[0].shortest if len(only) == 1 else None)
-    granted = device.set_interval(choice.interval)
-    if granted is None and len(only) == 1 and only[0].shortest == only[0].longest:
-        granted = only[0].shortest  # nothing to set
-    wanted = f"{float(1 / choice.interval):.4g} Hz"
-    if granted is None:
-        raise CameraError(f"{device} cannot be set to {wanted}: its driver sets no rate; leave rate_hz out")
-    if not is_near(granted, choice.interval):
-        got = f"{float(1 / granted):.4g} Hz"
-        raise CameraError(f"{device} was asked for {wanted} and granted {got}; {listing(menu)}")
-    return granted
 
 
 def _decoder(fourcc: str) -> Compressed:

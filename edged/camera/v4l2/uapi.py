@@ -370,5 +370,6 @@ def fourcc_number(text: str) -> int:
 
 
 def text_of(field: ctypes.Array[c_uint8]) -> str:
-    """Return the text in a field of bytes that a NUL may end."""
-    return bytes(field).partition(b"\0")[0].decode("utf-8", "replace")
+    """Return the text in a field of bytes that a NUL may end; a plugged-in device chooses it, so only what prints."""
+    text = bytes(field).partition(b"\0")[0].decode("utf-8", "replace")
+    return "".join(char if char.isprintable() else "?" for char in text)

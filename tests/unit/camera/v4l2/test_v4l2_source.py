@@ -411,6 +411,10 @@ def test_a_full_usb_bus_says_what_helps(opened):
     assert text.startswith("cannot start /dev/video0: the USB bus has no room for it at this size and rate: choose a")
 
 
+def test_what_a_device_calls_itself_cannot_spoil_a_log(opened):
+    assert refused(opened, DeviceDouble(card="Cam\x1b[2J\nroot"), rate_hz=999).startswith("/dev/video0 (Cam?[2J?root, ")
+
+
 # ---- a camera by its bus ---------------------------------------------------------------------------------------------
 
 
