@@ -1,7 +1,7 @@
 """What linux/videodev2.h says: the structures, ioctl numbers and flags that a capture device needs.
 
 Names are the header's without their prefix. Layouts are those of 64-bit Linux (`timeval` and pointers are 16 and 8
-bytes); a test compares each of them with the header itself.
+bytes); a test compares each of them with the header itself. From Python 3.14 on `_pack_` wants `_layout_` beside it.
 """
 
 from __future__ import annotations
@@ -109,14 +109,14 @@ class PixFormat(ctypes.Structure):
 class PlanePixFormat(ctypes.Structure):
     """`struct v4l2_plane_pix_format`."""
 
-    _pack_ = 1
+    _pack_, _layout_ = 1, "ms"
     _fields_ = (("sizeimage", c_uint32), ("bytesperline", c_uint32), ("reserved", c_uint16 * 6))
 
 
 class PixFormatMplane(ctypes.Structure):
     """`struct v4l2_pix_format_mplane`."""
 
-    _pack_ = 1
+    _pack_, _layout_ = 1, "ms"
     _fields_ = (
         ("width", c_uint32),
         ("height", c_uint32),
@@ -264,27 +264,27 @@ class QueryExtCtrl(ctypes.Structure):
 
 
 class _MenuUnion(ctypes.Union):
-    _pack_ = 1
+    _pack_, _layout_ = 1, "ms"
     _fields_ = (("name", c_uint8 * 32), ("value", c_int64))
 
 
 class QueryMenu(ctypes.Structure):
     """`struct v4l2_querymenu`."""
 
-    _pack_ = 1
+    _pack_, _layout_ = 1, "ms"
     _anonymous_ = ("union",)
     _fields_ = (("id", c_uint32), ("index", c_uint32), ("union", _MenuUnion), ("reserved", c_uint32))
 
 
 class _ControlUnion(ctypes.Union):
-    _pack_ = 1
+    _pack_, _layout_ = 1, "ms"
     _fields_ = (("value", c_int32), ("value64", c_int64))
 
 
 class ExtControl(ctypes.Structure):
     """`struct v4l2_ext_control`."""
 
-    _pack_ = 1
+    _pack_, _layout_ = 1, "ms"
     _anonymous_ = ("union",)
     _fields_ = (("id", c_uint32), ("size", c_uint32), ("reserved2", c_uint32), ("union", _ControlUnion))
 
