@@ -134,7 +134,7 @@ class V4l2Source:
         if self._decoder is None and self._buffers is not None:
             self._buffers.give(grab.data.index)
 
-    def rest(self) -> None:
+    def rest(self, warm: bool = False) -> None:
         """Drop what the decoder holds."""
         if self._decoder is not None:
             self._decoder.rest()
