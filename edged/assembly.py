@@ -207,14 +207,6 @@ def curve_faults(config: Config, secrets: Secrets) -> list[str]:
     return found
 
 
-def not_yet(config: Config) -> list[str]:
-    """Return a `file:line: key: text` for everything that the configuration asks for and this version does not do."""
-    found = []
-    if config.edged.metrics.listen is not None:
-        found.append(config.fault("edged", "", "metrics.listen", "this version serves no metrics yet"))
-    return found
-
-
 def engine_request(config: Config, task: TaskConfig, parser: type[Parser]) -> EngineRequest:
     """Return what a task asks of an engine; its pictures are made as its parser expects them unless it says how."""
     return EngineRequest(
@@ -226,4 +218,13 @@ def engine_request(config: Config, task: TaskConfig, parser: type[Parser]) -> En
         store=config.edged.engines.store,
         gpu_fallback=task.engine.gpu_fallback,
         plugins=task.engine.plugins,
+        urgency=_urgency(config, task),
     )
+
+
+def _urgency(config: Config, task: TaskConfig) -> float:
+    """Return the place, in 0..1, of the highest priority that a task's engine serves, among those of all tasks."""
+    ranks = sorted({other.priority for other in config.tasks.values()})
+    same = (other.priority for other in config.tasks.values()
+            if (other.model.onnx, other.engine) == (task.model.onnx, task.engine))  # fmt: skip
+    return ranks.index(max(same)) / max(1, len(ranks) - 1)

@@ -1,25 +1,67 @@
-"""From a camera's configuration to its source and its worker."""
+"""From a camera's configuration to its source, its worker, and the views of its pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from edged.camera import ORDER, SOURCES
+from edged.assembly import Assembled
+from edged.camera import ON_DEVICE, ORDER, SOURCES
 from edged.camera.base import CameraSource, Opening
 from edged.camera.counter import FrameCounter
 from edged.camera.worker import CameraWorker, Sink, Traits
 from edged.config import CameraConfig, Config, Secrets
 from edged.errors import BackendUnavailable
+from edged.frame import Frame
+from edged.lens import View
+from edged.scheduler.demand import CPU
+
+Views = Mapping[str, Sequence[tuple[str, View]]]
+"""By camera: the id of each of its views, and the view."""
 
 NATIVE = ("v4l2", "v4l2_isolated")
 
 
-def camera_worker(name: str, config: Config, secrets: Secrets, sink: Sink, counter: FrameCounter) -> CameraWorker:
-    """Return the worker of one camera, closed until a plan wakes it."""
+class FanOut:
+    """Between the cameras and the dispatcher: hands a camera's frame on as one frame for each of its views, and itself.
+
+    A view's frame has the camera's number, times and pixels, and holds a lease of its frame: the pixels go back to the
+    source when the last of them is released. Frames that nobody claims are given back by the dispatcher. Any thread
+    may call it; `views` is replaced as a whole.
+    """
+
+    def __init__(self, sink: Sink, views: Views) -> None:
+        self._sink = sink
+        self.views = views
+
+    def __call__(self, frame: Frame, wait: bool = False) -> None:
+        """Take over one frame and its lease. With `wait`, return only when all of them have a place."""
+        views = self.views.get(frame.camera, ())
+        if views:
+            frame.retain(len(views))
+        for name, view in views:
+            picture = frame.picture.through(view)
+            again = Frame(name, frame.id, picture, frame.capture, frame.decode_ns, frame.decoded_ns, frame.release)
+            self._sink(again, wait)
+        self._sink(frame, wait)
+
+
+def views_of(config: Config) -> Views:
+    """Return the views of each camera that has some."""
+    views: dict[str, tuple[tuple[str, View], ...]] = {}
+    for name, one in config.views.items():
+        if (view := config.view(name)) is not None:
+            views[one.view_of] = (*views.get(one.view_of, ()), (name, view))
+    return views
+
+
+def camera_worker(
+    name: str, config: Config, secrets: Secrets, sink: Sink, counter: FrameCounter, gpu: int | None = None
+) -> CameraWorker:
+    """Return the worker of one camera, closed until a plan wakes it. `gpu` is as `gpu_of` says."""
     camera, edged = config.cameras[name], config.edged
-    backend, opener = source_opener(name, camera, secrets)
+    backend, opener = source_opener(name, camera, secrets, gpu)
     traits = Traits(
         camera=name,
         loop=camera.loop,
@@ -33,19 +75,43 @@ def camera_worker(name: str, config: Config, secrets: Secrets, sink: Sink, count
     return CameraWorker(traits, backend, opener, sink, counter)
 
 
-def source_opener(camera: str, config: CameraConfig, secrets: Secrets) -> tuple[str, Callable[[], CameraSource]]:
+def gpu_of(camera: str, config: Config, assembled: Assembled) -> int | None:
+    """Return the GPU whose engines read a camera's frames: its own where several do, that of the highest priority.
+
+    None where any of them is read by the CPU, or by nobody: such frames are decoded into host memory.
+    """
+    readers = [
+        (-task.priority, assembled.engines[assembled.task_engine[name]].engine.device)
+        for name, task in config.tasks.items()
+        if name in assembled.task_engine and any(config.decoder_of(one) == camera for one in task.cameras)
+    ]
+    if not readers or any(device == CPU for _, device in readers):
+        return None
+    _, device = min(readers)
+    return int(device.removeprefix("gpu")) if device.startswith("gpu") else 0  # a DLA is beside GPU 0
+
+
+def source_opener(
+    camera: str, config: CameraConfig, secrets: Secrets, gpu: int | None = None
+) -> tuple[str, Callable[[], CameraSource]]:
     """Return the back end that serves a camera, and how to open it.
 
-    The camera's own order is tried, else its scheme's; the first one whose library is there is taken. Where none is,
-    opening says why, each time: the library may be installed while the daemon runs.
+    The camera's own order is tried, else its scheme's; the first one whose library is there, and whose pictures the
+    camera's engines can read, is taken. Where none is, opening says why, each time: the library may be installed while
+    the daemon runs.
     """
     order = config.backend or ORDER[config.source.scheme]
     special = _only_native(config)
-    opening = _opening(camera, config, secrets)
+    opening = replace(_opening(camera, config, secrets), gpu=gpu or 0)
     missing: list[str] = []
     for backend in order:
         if special and backend not in NATIVE:
             missing.append(f"camera backend {backend!r} knows no {special}")
+            continue
+        if backend in ON_DEVICE and gpu is None:
+            missing.append(
+                f"camera backend {backend!r} keeps pictures on a GPU, where no engine of its tasks reads them"
+            )
             continue
         try:
             return backend, partial(_open, SOURCES.load(backend), opening, secrets)

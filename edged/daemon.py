@@ -8,21 +8,23 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from edged.assembly import Assembled, assemble, doors, not_yet
+from edged.assembly import Assembled, assemble, doors
 from edged.camera.pool import CameraPool
 from edged.camera.worker import CameraReport
-from edged.cameras import camera_worker
+from edged.cameras import FanOut, camera_worker, gpu_of, views_of
 from edged.config import Config, Secrets
 from edged.control.server import ControlServer, Request
 from edged.engine_room import EngineRoom
 from edged.errors import ConfigError, EdgedError, UsageError, WorkerFailed
 from edged.log import set_level
+from edged.metrics.exposition import Snapshot
+from edged.metrics.server import MetricsServer
 from edged.notify import notify
 from edged.plan import CameraState, Plan, TaskState
-from edged.planning import Stock, changes, demands, routes
+from edged.planning import Stock, changes, demands, routes, with_views
 from edged.publish.publisher import Publisher
 from edged.publish.wire import STATUS_TOPIC, status_message, task_message, task_topic
 from edged.reload import Difference, Loaded, Readings, Refused, Reloader, difference
@@ -30,13 +32,14 @@ from edged.results import Result
 from edged.rundir import RuntimeLock, control_endpoint, publish_endpoint, runtime_directory
 from edged.scheduler.activation import Activation
 from edged.scheduler.admission import admit
-from edged.scheduler.heat import Heat
+from edged.scheduler.heat import Heat, Limit
 from edged.scheduler.planner import make_plan
 from edged.scheduler.rules import Summary
 from edged.scheduler.signals import SignalBook
 from edged.signals import kinds_with
 from edged.status import Now, StatusBook
-from edged.supervisor import ONCE, SERVICE, Supervisor
+from edged.supervisor import ONCE, SERVICE, SIDELINE, Supervisor
+from edged.telemetry.worker import TelemetryWorker
 from edged.waiting import Inbox
 from edged.work import Cost
 
@@ -98,11 +101,13 @@ class Daemon:
             lock = RuntimeLock(runtime_directory())
             undo.callback(lock.close)
             self._assembled = assemble(config)
-            self._report(self._assembled, config)
+            self._report(self._assembled)
             self._engines = EngineRoom(self._supervisor, self._assembled, self._emit)
             self._dispatcher, self._budget = self._engines.dispatcher, self._engines.budget
+            self._fan_out = FanOut(self._dispatcher.offer, views_of(config))
             self._heat = Heat()
-            self._limits = self._heat.read()
+            self._limits: Mapping[str, Limit] = {}
+            self._telemetry = TelemetryWorker()
             kinds, timeout_s = kinds_with(config.edged.signals), config.edged.scheduler.signal_timeout_s
             self._signals = SignalBook(kinds, timeout_s, self._look)
             self._activation = Activation(config.tasks, self._signals)
@@ -119,11 +124,16 @@ class Daemon:
                 "signal.list": self._signals.listing,
             }
             self._control = self._make_control(lock)
+            undo.callback(self._control.close)
+            self._metrics = MetricsServer(listen) if (listen := config.edged.metrics.listen) else None
             undo.pop_all()
         self._lock = lock
         self._book = StatusBook(self.boot)
         self._supervisor.start(self._publisher, SERVICE)  # consumers before producers
         self._supervisor.start(self._control, SERVICE)
+        self._supervisor.start(self._telemetry, SIDELINE)
+        if self._metrics is not None:
+            self._supervisor.start(self._metrics, SIDELINE)
         self._engines.start()
         self._pool = CameraPool(self._supervisor, {})
         self._start_cameras(frozenset(config.cameras))
@@ -155,8 +165,8 @@ class Daemon:
                 self._tick()
             if now_s >= next_status_s:
                 next_status_s = now_s + STATUS_S
-                self._limits = self._heat.read()
-                self._publisher.post_state(STATUS_TOPIC, status_message(self._status({})), keep=False)
+                self._limits = self._heat.limits(self._telemetry.newest)
+                self._publish_status()
             event = self._inbox.get(max(0.0, next_tick_s - time.monotonic()))
             if isinstance(event, Stop):
                 log.info("stopping: %s", event.why)
@@ -226,6 +236,7 @@ class Daemon:
         self._pool.wake(plan)
 
     def _publish_states(self, reports: Mapping[str, CameraReport]) -> None:
+        reports = with_views(self._config, reports)
         for name, planned in self._plan.tasks.items():
             task = self._config.tasks[name]
             states = {camera: reports[camera].state for camera in task.cameras}
@@ -240,6 +251,12 @@ class Daemon:
             if self._states.get(name) != message:
                 self._states[name] = message
                 self._publisher.post_state(task_topic(name), message)
+
+    def _publish_status(self) -> None:
+        status = self._status({})
+        self._publisher.post_state(STATUS_TOPIC, status_message(status), keep=False)
+        if self._metrics is not None:
+            self._metrics.show(Snapshot(time.time(), status, self._publisher.latencies()))
 
     def _tell_ready(self) -> None:
         if self._ready:
@@ -267,13 +284,17 @@ class Daemon:
                 self._config,
                 self._assembled,
                 self._plan,
-                self._pool.reports(),
+                with_views(self._config, self._pool.reports()),
                 self._engines.workers,
                 self._dispatcher.counts(),
                 self._publisher.sent(),
+                self._publisher.latencies(),
+                self._dispatcher.devices(),
                 self._budget,
                 self._budget.machine(),
                 self._signals.report(),
+                self._telemetry.newest,
+                self._supervisor.reports(),
             )
         )
 
@@ -351,7 +372,8 @@ class Daemon:
         """Apply a changed configuration: what is equal in both goes on as it runs."""
         self._supervisor.stop([Reloader.name])
         found = difference(self._config, loaded.config, self._secrets, loaded.secrets, self._started_with)
-        self._report(loaded.assembled, loaded.config)
+        found = replace(found, cameras=found.cameras | self._moved(loaded, found))
+        self._report(loaded.assembled)
         self._let_go(found)
         self._engines.take_over(loaded.assembled)
         self._config, self._secrets, self._assembled = loaded.config, loaded.secrets, loaded.assembled
@@ -360,6 +382,7 @@ class Daemon:
         self._activation.reload(loaded.config.tasks)
         self._followed = self._activation.followed()
         self._stock = Stock(loaded.config)
+        self._fan_out.views = views_of(loaded.config)
         set_level(edged.log.level)
         self._start_cameras(found.cameras)
         for name in self._states.keys() - self._config.tasks.keys():
@@ -369,6 +392,14 @@ class Daemon:
         self._follow(self._make_plan(reports))  # an equal plan may lead to another engine
         self._publish_states(reports)
         self._tell_reloaded(found)
+
+    def _moved(self, loaded: Loaded, found: Difference) -> frozenset[str]:
+        """Return the cameras whose engines go to another GPU, or leave it: they are decoded elsewhere from now on."""
+        both = (self._config.cameras.keys() & loaded.config.cameras.keys()) - found.cameras
+        return frozenset(
+            name for name in both
+            if gpu_of(name, self._config, self._assembled) != gpu_of(name, loaded.config, loaded.assembled)
+        )  # fmt: skip
 
     def _let_go(self, found: Difference) -> None:
         """End the routes and workers of cameras that go or change; what the plan says of the others stays."""
@@ -406,10 +437,11 @@ class Daemon:
         return ControlServer(plain, [*self._commands, "reload"], self._submit, guard, request_max_bytes, immediate)
 
     def _start_cameras(self, cameras: frozenset[str]) -> None:
-        sink, counter = self._dispatcher.offer, self._pool.counter
+        config, sink, counter = self._config, self._fan_out, self._pool.counter
+        gpus = {name: gpu_of(name, config, self._assembled) for name in cameras}
         self._pool.replace(
             {
-                name: camera_worker(name, self._config, self._secrets, sink, counter(name))
+                name: camera_worker(name, config, self._secrets, sink, counter(name), gpus[name])
                 for name in self._config.cameras
                 if name in cameras
             }
@@ -422,15 +454,15 @@ class Daemon:
             self._supervisor.close()
         except WorkerFailed as exc:
             log.warning("%s; the process ends without waiting", exc)
+        if self._metrics is not None:
+            self._metrics.close()
         self._engines.close()
         self._lock.close()
 
-    def _report(self, assembled: Assembled, config: Config) -> None:
+    def _report(self, assembled: Assembled) -> None:
         for task, chosen in assembled.chosen.items():
             level = logging.WARNING if task in assembled.blocked else logging.INFO
             log.log(level, "task %s: %s", task, chosen)
-        for line in not_yet(config):
-            log.warning("%s", line)
 
 
 def run(config: Config, secrets: Secrets) -> int:

@@ -96,10 +96,14 @@ def places_of(table: EngineTable) -> dict[str, Place]:
 
 
 def devices_of(table: EngineTable) -> Mapping[str, Device]:
-    """Return the devices that there is work for; the CPU is always one, for it decodes."""
+    """Return the devices that there is work for; the CPU is always one, for it decodes.
+
+    The CPU's time is that of its cores. On a GPU or DLA inferences overlap, and what one of them took is the time of
+    its worker, all waits included: such a device has as many seconds a second as it has workers.
+    """
     workers: dict[str, int] = {CPU: 0}
     for loaded in table.engines.values():
         device = loaded.engine.device
         workers[device] = max(workers.get(device, 0), loaded.engine.workers)
     cores = len(os.sched_getaffinity(0))
-    return {name: Device(cores if name == CPU else 1.0, count) for name, count in workers.items()}
+    return {name: Device(float(cores if name == CPU else count), count) for name, count in workers.items()}

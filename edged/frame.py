@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from edged.lens import View
 
 ClockName = Literal["driver", "rtcp", "arrival", "media"]
 
@@ -70,6 +72,9 @@ class Picture:
 
     `planes` are (rows, columns) uint8 arrays on the host, for RGB (rows, columns, 3); or `DevicePlane`s when
     `device` is the number of a CUDA device. `ready` is a CUDA event the reader must wait for, or 0.
+
+    With a `view`, `width` and `height` are the view's, and the planes still hold the whole picture of its lens, of
+    another size: whoever reads it takes each pixel from where `optics.picture_map` says.
     """
 
     width: int
@@ -79,9 +84,11 @@ class Picture:
     planes: HostPlanes | tuple[DevicePlane, ...]
     device: int | None = None
     ready: int = 0
+    view: View | None = None
 
-
-_lease_lock = threading.Lock()
+    def through(self, view: View) -> Picture:
+        """Return a view of this picture: the same planes, seen otherwise."""
+        return replace(self, width=view.width, height=view.height, view=view)
 
 
 class Frame:
@@ -95,7 +102,7 @@ class Frame:
     `decoded_ns` CLOCK_MONOTONIC when it was done.
     """
 
-    __slots__ = ("_on_release", "_users", "camera", "capture", "decode_ns", "decoded_ns", "id", "picture")
+    __slots__ = ("_lock", "_on_release", "_users", "camera", "capture", "decode_ns", "decoded_ns", "id", "picture")
 
     def __init__(
         self,
@@ -115,6 +122,7 @@ class Frame:
         self.decoded_ns = decoded_ns
         self._on_release = on_release
         self._users = 1
+        self._lock = threading.Lock()  # its own: one for all would make cameras wait for each other
 
     def __repr__(self) -> str:
         where = "host" if self.picture.device is None else f"cuda:{self.picture.device}"
@@ -123,14 +131,14 @@ class Frame:
 
     def retain(self, users: int = 1) -> None:
         """Add `users` leases."""
-        with _lease_lock:
+        with self._lock:
             if self._users < 1:
                 raise RuntimeError(f"{self!r} was retained after its last release")
             self._users += users
 
     def release(self) -> None:
         """Give one lease back; the last one returns the pixels to their source."""
-        with _lease_lock:
+        with self._lock:
             if self._users < 1:
                 raise RuntimeError(f"{self!r} was released more often than retained")
             self._users -= 1

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime, timezone
 
 from edged.assembly import Assembled
+from edged.camera.counter import FrameCounts
 from edged.camera.worker import CameraReport
 from edged.config import Config, TaskConfig
 from edged.plan import CameraState, Mode, Plan
@@ -42,7 +44,8 @@ def demand(name: str, task: TaskConfig, assembled: Assembled, active: bool, why:
 class Stock:
     """What every camera is, and what it falls to when nothing needs it. One for each configuration; one thread's use.
 
-    A camera falls to the readiest mode that its tasks ask for, and stays there for the longest linger of them.
+    A camera falls to the readiest mode that its tasks ask for, and stays there for the longest linger of them; tasks on
+    its views are its tasks.
     """
 
     def __init__(self, config: Config) -> None:
@@ -54,14 +57,15 @@ class Stock:
         for task in config.tasks.values():
             mode = Mode(task.unneeded or scheduler.unneeded)
             linger_s = scheduler.linger_s if task.linger_s is None else task.linger_s
-            for camera in task.cameras:
+            for camera in map(config.decoder_of, task.cameras):
                 known = camera in self._unneeded
                 self._unneeded[camera] = max(self._unneeded.get(camera, mode), mode, key=READINESS.__getitem__)
                 self._linger_s[camera] = _longer(self._linger_s[camera], linger_s) if known else linger_s
 
     def supplies(self, reports: Mapping[str, CameraReport]) -> list[Supply]:
-        """Return every camera as it is."""
-        return [self._supply(camera, report) for camera, report in reports.items()]
+        """Return every camera as it is, and every view as its camera is."""
+        cameras = {camera: self._supply(camera, report) for camera, report in reports.items()}
+        return [*cameras.values(), *(_view_of(cameras[one.view_of], name) for name, one in self._config.views.items())]
 
     def _supply(self, camera: str, report: CameraReport) -> Supply:
         return Supply(
@@ -83,6 +87,34 @@ class Stock:
         return told_hz
 
 
+def _view_of(supply: Supply, view: str) -> Supply:
+    reason = _of_camera(supply.camera, supply.reason) or f"it is a view of {supply.camera}"
+    return replace(supply, camera=view, reason=reason, of=supply.camera)
+
+
+def _of_camera(camera: str, reason: str) -> str:
+    return f"{camera}: {reason}" if reason else ""
+
+
+def with_views(config: Config, reports: Mapping[str, CameraReport]) -> dict[str, CameraReport]:
+    """Return the reports of all cameras, and one of each view: that of its camera, which alone reads and decodes."""
+    seen = {
+        name: replace(
+            reports[one.view_of],
+            camera=name,
+            reason=_of_camera(one.view_of, reports[one.view_of].reason),
+            stream=f"view of {one.view_of}",
+            size=(one.width_px, one.height_px),
+            counts=FrameCounts(),
+            cpu_s=0.0,
+            kept_packets=0,
+            kept_s=0.0,
+        )
+        for name, one in config.views.items()
+    }
+    return {**reports, **seen}
+
+
 def _longer(one: float | None, other: float | None) -> float | None:
     return None if one is None or other is None else max(one, other)
 
@@ -102,7 +134,7 @@ def routes(config: Config, assembled: Assembled, plan: Plan) -> dict[str, tuple[
 
 def _route(name: str, camera: str, config: Config, assembled: Assembled, plan: Plan) -> Route:
     task = config.tasks[name]
-    lossless = config.cameras[camera].pace == "fast"  # never slowed: its reader waits
+    lossless = config.cameras[config.decoder_of(camera)].pace == "fast"  # never slowed: its reader waits
     rate_hz = task.rate_hz if lossless else plan.tasks[name].rate_hz
     return Route(name, assembled.task_engine[name], rate_hz, task.priority, task.deadline_ms, sync_of(task))
 

@@ -122,27 +122,32 @@ def load(directory: Path, running: Assembled) -> Loaded:
 def difference(
     old: Config, new: Config, old_secrets: Secrets, new_secrets: Secrets, started_with: EdgedConfig | None = None
 ) -> Difference:
-    """Compare two configurations. A camera whose credentials changed is a changed camera.
+    """Compare two configurations. A camera whose credentials changed is a changed camera; views are cameras here.
 
     Needs a restart: what differs from what the process was `started_with`, the old configuration by default.
     """
-    gone = frozenset(old.cameras) - frozenset(new.cameras)
+    before, after = {**old.cameras, **old.views}, {**new.cameras, **new.views}
+    gone = frozenset(before) - frozenset(after)
     changed = frozenset(
         name
-        for name, camera in new.cameras.items()
-        if old.cameras.get(name) != camera
-        or old_secrets.expand(str(old.cameras[name].source)) != new_secrets.expand(str(camera.source))
+        for name, camera in after.items()
+        if before.get(name) != camera
+        or (name in new.cameras and _expanded(old, name, old_secrets) != _expanded(new, name, new_secrets))
     )
     tasks = {name for name in {*old.tasks, *new.tasks} if old.tasks.get(name) != new.tasks.get(name)}
     keys = tuple(_changed_keys(_values(old.edged), _values(new.edged)))
     words = [
-        *(_word("camera", name, name in old.cameras, name in new.cameras) for name in sorted(changed | gone)),
+        *(_word("camera", name, name in before, name in after) for name in sorted(changed | gone)),
         *(_word("task", name, name in old.tasks, name in new.tasks) for name in sorted(tasks)),
         *(f"edged.yaml {key}" for key in keys),
     ]
-    kept = len(set(new.cameras) - changed) + len(set(new.tasks) - tasks)
+    kept = len(set(after) - changed) + len(set(new.tasks) - tasks)
     stale = _changed_keys(_values(started_with or old.edged), _values(new.edged))
     return Difference(changed, gone, tuple(words), tuple(key for key in stale if _needs_restart(key)), kept)
+
+
+def _expanded(config: Config, camera: str, secrets: Secrets) -> str:
+    return secrets.expand(str(config.cameras[camera].source))
 
 
 def _needs_restart(key: str) -> bool:

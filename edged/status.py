@@ -16,10 +16,13 @@ from edged.camera.worker import CameraReport
 from edged.config import Config
 from edged.engines.worker import EngineWorker
 from edged.plan import Plan
+from edged.publish.latencies import Histogram
 from edged.publish.publisher import Sent
-from edged.scheduler.budget import Budget
+from edged.scheduler.budget import Budget, EngineCounts
 from edged.scheduler.demand import Machine
-from edged.scheduler.dispatch import TaskCounts
+from edged.scheduler.dispatch import DeviceCounts, TaskCounts
+from edged.supervisor import WorkerReport
+from edged.telemetry.readings import Telemetry
 
 RATE_WINDOW_S = 0.9
 PAGE_BYTES = resource.getpagesize()
@@ -36,9 +39,13 @@ class Now:
     workers: Sequence[EngineWorker]
     counts: Mapping[tuple[str, str], TaskCounts]
     sent: Mapping[tuple[str, str], Sent]
+    latencies: Mapping[str, Mapping[str, Histogram]]
+    device_counts: Mapping[str, DeviceCounts]
     budget: Budget
     machine: Machine
     signals: Sequence[Mapping[str, Any]]
+    telemetry: Telemetry
+    threads: Sequence[WorkerReport]
 
 
 class StatusBook:
@@ -49,11 +56,13 @@ class StatusBook:
         self._start_s = time.monotonic()
         self._before: tuple[float, float, dict[tuple[str, str], int]] = (self._start_s, time.process_time(), {})
         self._rates: dict[tuple[str, str], float] = {}
+        self._latencies: Mapping[str, Mapping[str, Histogram]] = {}
+        self._latency_ms: dict[str, dict[str, float]] = {}
         self._cpu_cores = 0.0
 
     def status(self, now: Now) -> dict[str, Any]:
         """Return the whole state; `tasks` and `cameras` have the keys of `task list` and `camera list`, and more."""
-        self._measure({key: one.served for key, one in now.counts.items()})
+        self._measure({key: one.served for key, one in now.counts.items()}, now.latencies)
         return {
             "boot": self._boot,
             "version": __version__,
@@ -63,13 +72,15 @@ class StatusBook:
             "cpu_s": _cpu(now),
             "rss_mb": _rss_mb(),
             "tasks": [self._task(name, now) for name in now.config.tasks],
-            "cameras": [_camera(name, now) for name in now.config.cameras],
+            "cameras": [_camera(name, now) for name in (*now.config.cameras, *now.config.views)],
             "devices": _devices(now),
             "engines": _engines(now),
             "signals": list(now.signals),
+            "telemetry": _telemetry(now.telemetry),
+            "threads": [asdict(one) for one in now.threads],
         }
 
-    def _measure(self, served: dict[tuple[str, str], int]) -> None:
+    def _measure(self, served: dict[tuple[str, str], int], latencies: Mapping[str, Mapping[str, Histogram]]) -> None:
         now_s, cpu_s = time.monotonic(), time.process_time()
         then_s, cpu_then_s, before = self._before
         if now_s - then_s < RATE_WINDOW_S:
@@ -77,6 +88,12 @@ class StatusBook:
         self._rates = {key: (total - before.get(key, 0)) / (now_s - then_s) for key, total in served.items()}
         self._cpu_cores = (cpu_s - cpu_then_s) / (now_s - then_s)
         self._before = (now_s, cpu_s, served)
+        self._latency_ms = {
+            task: means
+            for task, stages in latencies.items()
+            if (means := mean_ms(self._latencies.get(task, {}), stages))
+        }
+        self._latencies = latencies
 
     def _task(self, name: str, now: Now) -> dict[str, Any]:
         planned, task = now.plan.tasks[name], now.config.tasks[name]
@@ -91,6 +108,7 @@ class StatusBook:
             "wanted_hz": task.rate_hz,
             "reason": planned.reason,
             "engine": now.assembled.chosen.get(name, ""),
+            "latency_ms": self._latency_ms.get(name),
             "frames": {camera: _frames(name, camera, now) for camera in task.cameras},
         }
 
@@ -106,6 +124,7 @@ def _camera(name: str, now: Now) -> dict[str, Any]:
     decode_s = now.machine.decode_s.get(name)
     return {
         "id": name,
+        "view_of": now.config.views[name].view_of if name in now.config.views else None,
         "mode": wanted.mode.value,
         "state": report.state.value,
         "reason": report.reason or wanted.reason,
@@ -116,6 +135,7 @@ def _camera(name: str, now: Now) -> dict[str, Any]:
         "backend": report.backend,
         "stream": report.stream,
         "stream_hz": None if report.stream_hz is None else round(report.stream_hz, 2),
+        "cpu_s": round(report.cpu_s, 4),
         "decode_ms": None if decode_s is None else round(1000 * decode_s, 3),
         "size": list(report.size) if report.size else None,
         "opens": report.opens,
@@ -147,6 +167,7 @@ def _devices(now: Now) -> list[dict[str, Any]]:
             "done": round(now.budget.done(name), 2),
             "parallel": now.budget.device(name).units,
             "workers": now.machine.workers.get(name, 0),
+            "busy_s": round(now.device_counts.get(name, DeviceCounts()).busy_s, 3),
             "note": now.machine.notes.get(name, ""),
         }
         for name, share in now.plan.devices.items()
@@ -157,10 +178,12 @@ def _engines(now: Now) -> list[dict[str, Any]]:
     users: dict[str, list[str]] = {}
     for task, key in now.assembled.task_engine.items():
         users.setdefault(key, []).append(task)
-    rows = []
+    rows, counts = [], now.budget.engines()
     for key, loaded in now.assembled.engines.items():
         engine, load = loaded.engine, now.machine.engines.get(key)
+        done = counts.get(key, EngineCounts())
         row = {
+            "engine": key,
             "model": loaded.model,
             "backend": engine.backend,
             "device": engine.device,
@@ -169,6 +192,8 @@ def _engines(now: Now) -> list[dict[str, Any]]:
             "fixed_batch": engine.fixed_batch,
             "tasks": users.get(key, []),
             "note": engine.note,
+            "batches": {str(size): number for size, number in sorted(done.batches.items())},
+            "busy_s": round(done.seconds, 3),
         }
         if load is not None:
             cost = load.cost
@@ -177,6 +202,30 @@ def _engines(now: Now) -> list[dict[str, Any]]:
             row |= {"fixed_ms": round(1000 * cost.fixed_s, 4), "picture_ms": round(1000 * cost.picture_s, 4)}
         rows.append(row)
     return rows
+
+
+def _telemetry(telemetry: Telemetry) -> dict[str, Any]:
+    """Return the sensors' readings, and how old they are; None before the first."""
+    return {
+        "age_s": round((time.monotonic_ns() - telemetry.mono_ns) / 1e9, 1) if telemetry.mono_ns else None,
+        "temperatures": [asdict(one) for one in telemetry.temperatures],
+        "clocks": [asdict(one) for one in telemetry.clocks],
+        "rails": [asdict(one) for one in telemetry.rails],
+        "loads": [asdict(one) for one in telemetry.loads],
+        "memories": [asdict(one) for one in telemetry.memories],
+        "missing": list(telemetry.missing),
+    }
+
+
+def mean_ms(before: Mapping[str, Histogram], after: Mapping[str, Histogram]) -> dict[str, float]:
+    """Return the mean of each stage over the results that came between two snapshots; empty where there were none."""
+    means = {}
+    for stage, histogram in after.items():
+        old = before.get(stage, Histogram())
+        results = sum(histogram.counts) - sum(old.counts)
+        if results > 0:
+            means[stage] = round((histogram.sum_ms - old.sum_ms) / results, 3)
+    return means
 
 
 def _rss_mb() -> float:

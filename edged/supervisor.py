@@ -44,6 +44,7 @@ class Policy:
 CAMERA = Policy(vital=False, silence_s=30.0)
 ENGINE = Policy(restarts=0, silence_s=60.0)  # a broken CUDA context outlives any thread: systemd restarts us
 SERVICE = Policy(restarts=0)
+SIDELINE = Policy(vital=False, silence_s=60.0)  # what the daemon does beside its work
 ONCE = Policy(restarts=0, vital=False, silence_s=600.0)  # a piece of work that ends by itself
 
 
@@ -53,6 +54,15 @@ class Lost:
 
     name: str
     error: WorkerFailed
+
+
+@dataclass(frozen=True)
+class WorkerReport:
+    """A worker, how often it was started again after a failure, and whether the daemon goes on without it."""
+
+    name: str
+    restarts: int
+    lost: bool
 
 
 @dataclass
@@ -65,6 +75,7 @@ class _Slot:
     error: WorkerFailed | None = None
     reported: bool = False
     fatal: bool = False
+    restarts: int = 0
 
 
 class Supervisor:
@@ -138,6 +149,10 @@ class Supervisor:
         """Return the names of all workers that were started and not stopped."""
         return list(self._slots)
 
+    def reports(self) -> list[WorkerReport]:
+        """Return how each of them has fared."""
+        return [WorkerReport(name, slot.restarts, slot.error is not None) for name, slot in self._slots.items()]
+
     def _keep_running(self, slot: _Slot) -> None:
         name, policy = slot.worker.name, slot.policy
         failures: deque[float] = deque()
@@ -161,6 +176,7 @@ class Supervisor:
                     error.__cause__ = exc
                     slot.error = error
                     return None
+                slot.restarts += 1
                 log.exception("%s: failed, restart %d of %d", name, len(failures), policy.restarts)
                 slot.stop.wait(min(policy.silence_s / 2, policy.backoff_s * 2 ** (len(failures) - 1)))
         return None

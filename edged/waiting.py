@@ -1,4 +1,4 @@
-"""Waits that a step of the wall clock does not stretch.
+"""Waits that a step of the wall clock does not stretch, and a lock that nobody holds asleep.
 
 Before Python 3.11 every timed wait of `threading` and `queue` follows CLOCK_REALTIME (What's New in Python 3.11,
 threading): a clock that is set back by an hour makes a wait of 100 ms last an hour. There an eventfd and poll stand in.
@@ -10,11 +10,44 @@ import os
 import queue
 import select
 import sys
+import threading
 import time
 from collections import deque
 from typing import Generic, Protocol, TypeVar
 
 T = TypeVar("T")
+
+AGAIN_S = 20e-6  # until a lock is looked at again
+
+
+class BriefLock:
+    """A lock for a few microseconds of Python, among many threads.
+
+    `threading.Lock` gives itself to a thread that sleeps. That one must then wait for the interpreter's lock before it
+    goes on, and keeps all others out meanwhile: once a few wait, everybody does, one after the other. This lock is only
+    ever taken by a thread that runs. It knows no order among those that wait.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def acquire(self, blocking: bool = True) -> bool:
+        """Take it; unless `blocking`, return False where another thread has it."""
+        taken = self._lock.acquire(blocking=False)
+        while blocking and not taken:
+            time.sleep(AGAIN_S)
+            taken = self._lock.acquire(blocking=False)
+        return taken
+
+    def release(self) -> None:
+        """Give it back."""
+        self._lock.release()
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
 
 
 class Tokens(Protocol):

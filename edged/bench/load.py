@@ -38,9 +38,14 @@ def load_from_files(video: Path, onnx: Path, parser: str, score_min: float) -> L
 
 
 def load_of_task(config: Config, task: str) -> Load:
-    """Return the load of one task of a configuration, on the first of its cameras that reads a file."""
+    """Return the load of one task of a configuration, on the first of its cameras that reads a file.
+
+    Raises:
+        UsageError: none does. A view does not count: its camera's whole picture is another load.
+    """
     wanted = config.tasks[task]
-    files = [config.cameras[name].source for name in wanted.cameras if config.cameras[name].source.scheme == "file"]
+    sources = [config.cameras[name].source for name in wanted.cameras if name in config.cameras]
+    files = [source for source in sources if source.scheme == "file"]
     if not files:
         raise UsageError(f"task {task}: none of its cameras reads a file; name one with --video")
     model = wanted.model.model_dump(mode="json", exclude_defaults=True)

@@ -11,6 +11,7 @@ SOURCES: Registry[CameraSource] = Registry(
     "camera backend",
     {
         "pyav": Spec("edged.camera.pyav:PyAvSource", "the PyAV wheel (av)"),
+        "nvdec": Spec("edged.camera.nvdec:NvdecSource", "PyNvVideoCodec, pycuda and cuda-bindings"),
         "jetson_utils": Spec("edged.camera.jetson:JetsonSource", "jetson-utils, built for this Python"),
         "gstreamer": Spec(
             "edged.camera.gstreamer:GStreamerSource", "the packages python3-gi and gir1.2-gst-plugins-base-1.0"
@@ -23,17 +24,20 @@ SOURCES: Registry[CameraSource] = Registry(
 )
 
 ORDER: Mapping[str, tuple[str, ...]] = {
-    "file": ("pyav", "gstreamer"),
-    "rtsp": ("pyav", "gstreamer"),
-    "rtsps": ("pyav", "gstreamer"),
-    "http": ("pyav",),
-    "https": ("pyav",),
-    "tcp": ("pyav",),
-    "udp": ("pyav",),
-    "srt": ("pyav",),
+    "file": ("nvdec", "pyav", "gstreamer"),
+    "rtsp": ("nvdec", "pyav", "gstreamer"),
+    "rtsps": ("nvdec", "pyav", "gstreamer"),
+    "http": ("nvdec", "pyav"),
+    "https": ("nvdec", "pyav"),
+    "tcp": ("nvdec", "pyav"),
+    "udp": ("nvdec", "pyav"),
+    "srt": ("nvdec", "pyav"),
     "v4l2": ("v4l2", "pyav", "gstreamer"),
     "csi": ("jetson_utils", "gstreamer"),
     "shm": ("shm",),
     "scene": ("scene",),
 }
 """Which back ends serve a source's scheme, best first, when its camera names none."""
+
+ON_DEVICE = frozenset({"nvdec"})
+"""Back ends whose pictures stay in device memory: only for cameras that engines on a GPU read, and no others."""

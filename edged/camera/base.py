@@ -19,7 +19,8 @@ class Opening:
     """All a source needs to open its stream.
 
     `url` may hold a password: it never goes into a text before `redact`. Sizes, rate and pixel format are wishes and
-    may be None; `controls` are a V4L2 device's, to be set in their order; times are in seconds.
+    may be None; `controls` are a V4L2 device's, to be set in their order; times are in seconds. `gpu` is the one to
+    decode on, for sources that use one.
     """
 
     camera: str
@@ -34,6 +35,7 @@ class Opening:
     transport: str = "tcp"
     open_timeout_s: float = 4.0
     read_timeout_s: float = 3.0
+    gpu: int = 0
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,11 @@ class CameraSource(Protocol):
     def skip(self, grab: Grab) -> None:
         """Give a packet back untouched."""
 
-    def rest(self) -> None:
-        """Drop what the decoder holds: the next `decode` starts at a key frame."""
+    def rest(self, warm: bool = False) -> None:
+        """Drop what the decoder holds: the next `decode` starts at a key frame.
+
+        Unless the camera stays `warm` it will not be needed for a while: what the decoder costs may be given back.
+        """
 
     def drain(self) -> Sequence[Decoded]:
         """Return the pictures that the decoder still holds at the end of a finite stream."""

@@ -123,8 +123,8 @@ class Feed:
             return ()
         return self._source.drain()
 
-    def drop(self) -> None:
-        """Forget what was kept and what the decoder holds."""
+    def drop(self, warm: bool = False) -> None:
+        """Forget what was kept and what the decoder holds; a camera that stays `warm` will want it again at once."""
         if not self._ready:
             return
         self._ready = False
@@ -132,13 +132,13 @@ class Feed:
             self._source.skip(self._kept.popleft())
         self._kept_bytes = 0
         if self._used:
-            self._source.rest()
+            self._source.rest(warm)
             self._counter.rest()
             self._used = False
 
     def _keeps(self, grab: Grab, at_s: float) -> bool:
         if grab.key:
-            self.drop()
+            self.drop(warm=True)
             self._ready, self._kept_from_s, self.full = True, at_s, False
         self._kept_from_s, self._kept_to_s = min(self._kept_from_s, at_s), at_s
         too_much = self._kept_bytes + grab.size_bytes > self._keep_max_bytes

@@ -63,7 +63,7 @@ class IsolatedSource:
         """Give a packet back; the child does not answer."""
         self._process.tell("skip", grab.data)
 
-    def rest(self) -> None:
+    def rest(self, warm: bool = False) -> None:
         """Drop what the decoder holds; the child does not answer."""
         self._process.tell("rest")
 

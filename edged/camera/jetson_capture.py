@@ -143,7 +143,7 @@ class JetsonCapture:
     def skip(self, grab: Grab) -> None:
         """The library takes its buffer back by itself."""
 
-    def rest(self) -> None:
+    def rest(self, warm: bool = False) -> None:
         """Nothing is held."""
 
     def drain(self) -> Sequence[Decoded]:

@@ -1,4 +1,4 @@
-"""Which H.264 and H.265 pictures no other refers to, and which start anew: told by the first bytes of their packets."""
+"""H.264 and H.265 packets: which are no reference, which start anew, told by their first bytes; their byte streams."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def disposable_test(codec: str, extradata: bytes) -> Callable[[Any], bool] | Non
         return None
     of_header = h264_disposable if codec == "h264" else H265Disposable()
     length_at = 4 if codec == "h264" else 21  # ISO/IEC 14496-15, 5.3.3.1.2 and 8.3.3.1.2: lengthSizeMinusOne
-    lengths = extradata[:1] == b"\x01" and len(extradata) > length_at
+    lengths = is_length_prefixed(extradata) and len(extradata) > length_at
     size = (extradata[length_at] & 3) + 1 if lengths else 0
 
     def test(packet: Any) -> bool:
@@ -62,6 +62,59 @@ def key_test(codec: str) -> Callable[[bytes], bool] | None:
     if codec == "hevc":
         return lambda data: any(header[0] >> 1 & 0x3F in H265_IRAP for header in _annex_b_headers(data))
     return None
+
+
+class AnnexB:
+    """Makes byte streams of length-prefixed packets (ISO/IEC 14496-15), as decoders of byte streams need them.
+
+    FFmpeg's filters do the same and let go of the interpreter's lock three times a packet, which with many cameras
+    costs far more than the copy does.
+
+    Args:
+        codec: h264 or hevc.
+        extradata: avcC or hvcC; its parameter sets are put before every packet that decoding may start at.
+    """
+
+    def __init__(self, codec: str, extradata: bytes) -> None:
+        self._size = (extradata[4 if codec == "h264" else 21] & 3) + 1
+        units = _avcc_units(extradata) if codec == "h264" else _hvcc_units(extradata)
+        self._parameters = b"".join(b"\0" + START_CODE + unit for unit in units)
+
+    def __call__(self, packet: bytes, key: bool) -> bytes:
+        """Return a packet's units behind start codes. A unit that is longer than its packet is cut off."""
+        size, at, parts = self._size, 0, [self._parameters] if key else []
+        while at + size < len(packet):
+            end = at + size + int.from_bytes(packet[at : at + size], "big")
+            parts.append(b"\0" + START_CODE + packet[at + size : end])
+            at = end
+        return b"".join(parts)
+
+
+def is_length_prefixed(extradata: bytes) -> bool:
+    """Say whether packets have lengths rather than start codes: avcC and hvcC begin with their version, which is 1."""
+    return extradata[:1] == b"\x01"
+
+
+def _avcc_units(extradata: bytes) -> Iterator[bytes]:
+    """Yield the sets of an AVCDecoderConfigurationRecord (14496-15, 5.3.3.1.2): sequence, then picture parameters."""
+    at = 5
+    for mask in (0x1F, 0xFF):
+        count, at = extradata[at] & mask, at + 1
+        for _ in range(count):
+            end = at + 2 + int.from_bytes(extradata[at : at + 2], "big")
+            yield extradata[at + 2 : end]
+            at = end
+
+
+def _hvcc_units(extradata: bytes) -> Iterator[bytes]:
+    """Yield the sets of an HEVCDecoderConfigurationRecord (14496-15, 8.3.3.1.2), in their arrays' order."""
+    arrays, at = extradata[22], 23
+    for _ in range(arrays):
+        count, at = int.from_bytes(extradata[at + 1 : at + 3], "big"), at + 3
+        for _ in range(count):
+            end = at + 2 + int.from_bytes(extradata[at : at + 2], "big")
+            yield extradata[at + 2 : end]
+            at = end
 
 
 def _headers(data: bytes, size: int) -> Iterator[bytes]:

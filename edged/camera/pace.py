@@ -9,6 +9,7 @@ import time
 
 SOCKET_BYTES = 100_000  # any socket holds that much: the usual default is 128 kB and more
 REST_MIN_S, REST_MAX_S = 0.05, 0.5
+SELECT_MAX = 1024  # FD_SETSIZE: select() takes no larger descriptor; its times are exact, poll's in milliseconds
 LATE_MAX_S = 1.0  # a paced file this far behind its clock goes on from where it is, not faster
 
 
@@ -84,9 +85,13 @@ class Bell:
                 os.eventfd_write(self._fd, 1)
 
     def wait(self, timeout_s: float, exact: bool = False) -> None:
-        """Wait until it rings, or up to a millisecond longer than `timeout_s`; not longer if that must be `exact`."""
-        end_s = time.monotonic() + timeout_s
-        if self._poll.poll(int(timeout_s * 1000) + (not exact)):
+        """Wait until it rings, or up to a millisecond longer than `timeout_s`; not longer if that must be `exact`.
+
+        In one call either way: each lets go of the interpreter's lock, and must get it back.
+        """
+        if exact and self._fd < SELECT_MAX:
+            rung = bool(select.select((self._fd,), (), (), timeout_s)[0])
+        else:
+            rung = bool(self._poll.poll(int(timeout_s * 1000) + (not exact)))
+        if rung:
             os.eventfd_read(self._fd)
-        elif exact:
-            time.sleep(max(0.0, end_s - time.monotonic()))  # what is left is less than a millisecond

@@ -59,9 +59,10 @@ class CameraPool:
 
     def wake(self, plan: Plan) -> None:
         """Set the mode and rate of the cameras that the plan wants decoded."""
-        for camera, wanted in plan.cameras.items():
-            if wanted.mode is Mode.HOT:
-                self._workers[camera].set_mode(Mode.HOT, wanted.rate_hz)
+        for camera, worker in self._workers.items():
+            wanted = plan.cameras.get(camera)
+            if wanted is not None and wanted.mode is Mode.HOT:
+                worker.set_mode(Mode.HOT, wanted.rate_hz)
 
     def reports(self) -> dict[str, CameraReport]:
         """Return what every camera's stream is at this moment, by camera id."""

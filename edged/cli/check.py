@@ -15,7 +15,7 @@ def add(commands: Any) -> None:
 
 def check(args: argparse.Namespace) -> int:
     """Report every fault by file and line, else what would run."""
-    from edged.assembly import assemble, curve_faults, not_yet
+    from edged.assembly import assemble, curve_faults
     from edged.config import Secrets, config_error, load_config
 
     config = load_config(args.config)
@@ -23,15 +23,16 @@ def check(args: argparse.Namespace) -> int:
     if faults := config.missing_credentials(secrets) or curve_faults(config, secrets):
         raise config_error(faults)
     assembled = assemble(config)
-    notes = [*config.notes, *not_yet(config)]
     if args.json:
         from edged.cli.output import print_json
 
-        print_json({"tasks": dict(assembled.chosen), "cameras": list(config.cameras), "notes": notes})
+        cameras = [*config.cameras, *config.views]
+        print_json({"tasks": dict(assembled.chosen), "cameras": cameras, "notes": list(config.notes)})
         return 0
-    for note in notes:
+    for note in config.notes:
         print(note)
     for task, chosen in assembled.chosen.items():
         print(f"task {task}: {chosen}")
-    print(f"{args.config}: {len(config.tasks)} task(s) and {len(config.cameras)} camera(s), no fault")
+    views = f" with {len(config.views)} view(s)" if config.views else ""
+    print(f"{args.config}: {len(config.tasks)} task(s) and {len(config.cameras)} camera(s){views}, no fault")
     return 0

@@ -151,7 +151,8 @@ def calibrate(args: argparse.Namespace) -> int:
         sources = {"folder": str(args.folder)}
         picks = from_folder(args.folder, args.frames)
     else:
-        sources = {name: hide_passwords(str(config.cameras[name].source)) for name in config.tasks[args.task].cameras}
+        decoders = {name: config.cameras[config.decoder_of(name)] for name in config.tasks[args.task].cameras}
+        sources = {name: hide_passwords(str(camera.source)) for name, camera in decoders.items()}
         picks = _from_cameras(config, args)
     store = Store(config.edged.engines.store)
     with store.writing(), writes(store.root):
@@ -171,15 +172,18 @@ def _from_cameras(config: Config, args: argparse.Namespace) -> Iterator[Pick]:
         raise config_error(missing)
     cameras = config.tasks[args.task].cameras
     for name, share in zip(cameras, shares(args.frames, len(cameras)), strict=True):
-        camera = config.cameras[name]
-        _, opener = source_opener(name, camera, secrets)
+        decoder, view = config.decoder_of(name), config.view(name)
+        camera = config.cameras[decoder]
+        _, opener = source_opener(decoder, camera, secrets)
         _say(f"camera {name}: {share} frames of {config.where('camera', name)}")
         readers: Callable[[], Reader] = opener
         try:
             if camera.source.scheme in FINITE:
-                yield from from_recording(name, readers, share, args.seconds)
+                picks = from_recording(name, readers, share, args.seconds)
             else:
-                yield from from_live(name, readers, share, (args.seconds or SECONDS_LIVE) / len(cameras))
+                picks = from_live(name, readers, share, (args.seconds or SECONDS_LIVE) / len(cameras))
+            for pick in picks:
+                yield pick if view is None else replace(pick, picture=pick.picture.through(view))
         except (CameraError, BackendUnavailable) as exc:
             _say(f"camera {name}: {exc}; going on without it")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from typing import Any
 
 from edged.cli.ask import add_endpoint, ask
@@ -40,6 +41,8 @@ def print_status(state: dict[str, Any]) -> None:
     )
     for device in state.get("devices", []):
         print(_device(device))
+    for line in _telemetry(state.get("telemetry") or {}):
+        print(line)
     print()
     print_tasks(state["tasks"])
     print()
@@ -50,6 +53,7 @@ def print_status(state: dict[str, Any]) -> None:
         print()
         print_signals(signals)
     print()
+    _print_latencies(state["tasks"])
     _print_frames(state["tasks"])
 
 
@@ -58,6 +62,38 @@ def _device(device: dict[str, Any]) -> str:
     done = "" if device.get("done") is None else f", {device['done']:.2f} done"
     note = f" ({device['note']})" if device.get("note") else ""
     return f"{device['device']} {device['planned']:.2f}{capacity} s/s planned{done}{note}"
+
+
+def _telemetry(telemetry: dict[str, Any]) -> Iterator[str]:
+    """Yield a line for each kind of sensor that the machine has."""
+    readings = {
+        "temperature": [f"{one['zone']} {one['celsius']:.1f} C" for one in telemetry.get("temperatures", [])],
+        "clock": [f"{one['name']} {one['hz'] / 1e9:.2f} GHz" for one in telemetry.get("clocks", []) if one["hz"]],
+        "power": [f"{one['name']} {one['watts']:.2f} W" for one in telemetry.get("rails", [])],
+        "load": [f"{one['unit']} {_share(one)}" for one in telemetry.get("loads", [])],
+        "memory": [
+            f"{one['unit']} {one['used_bytes'] / 1e9:.1f} of {one['total_bytes'] / 1e9:.1f} GB"
+            for one in telemetry.get("memories", [])
+        ],
+        "no reading": telemetry.get("missing", []),
+    }
+    for kind, texts in readings.items():
+        if texts:
+            yield f"{kind}: {', '.join(texts)}"
+
+
+def _share(load: dict[str, Any]) -> str:
+    return f"{100 * load['share']:.0f} %" + ("" if load["measure"] == "busy" else f" {load['measure']}")
+
+
+def _print_latencies(tasks: list[dict[str, Any]]) -> None:
+    """Print the mean milliseconds in each stage, of the tasks that had results in the last second."""
+    rows = {task["task"]: means for task in tasks if (means := task.get("latency_ms"))}
+    if rows:
+        stages = list(next(iter(rows.values())))
+        header = ("LATENCY_MS", *(stage.upper() for stage in stages))
+        print_table(header, [(task, *(f"{means[stage]:.1f}" for stage in stages)) for task, means in rows.items()])
+        print()
 
 
 def _print_engines(engines: list[dict[str, Any]]) -> None:

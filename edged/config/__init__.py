@@ -2,6 +2,7 @@
 
 from edged.config.credentials import Secrets, cred_names
 from edged.config.faults import config_error
+from edged.config.lens import LensConfig, ViewConfig
 from edged.config.loader import Config, load_config
 from edged.config.models import (
     CameraConfig,
@@ -15,7 +16,7 @@ from edged.config.models import (
     PublishConfig,
     SchedulerConfig,
 )
-from edged.config.scalars import NAME, Address, is_local
+from edged.config.scalars import NAME, Address, SocketPath, is_local
 from edged.config.schema import json_schema
 from edged.config.sources import SCHEMES, Source
 from edged.config.task import (
@@ -42,6 +43,7 @@ __all__ = [
     "EngineConfig",
     "EnginesConfig",
     "InputConfig",
+    "LensConfig",
     "LimitsConfig",
     "LogConfig",
     "MetricsConfig",
@@ -49,9 +51,11 @@ __all__ = [
     "PublishConfig",
     "SchedulerConfig",
     "Secrets",
+    "SocketPath",
     "Source",
     "SyncConfig",
     "TaskConfig",
+    "ViewConfig",
     "WhenConfig",
     "config_error",
     "cred_names",

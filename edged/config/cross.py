@@ -9,11 +9,13 @@ from typing import Any
 
 from edged.config.document import Document
 from edged.config.faults import Fault, Place
+from edged.config.lens import ViewConfig
 from edged.config.models import CAMERAS_MAX, CameraConfig
 from edged.config.scalars import NAME, NAME_RULE
 from edged.config.task import TaskConfig
 from edged.config.text import nearest, show
 from edged.expression import CHARS_MAX, WORDS, Kind, parse
+from edged.lens import field_deg
 from edged.signals import KINDS, OWN_MAX, RESULT_KINDS, declared_kind, kinds_with
 
 NUMBERED = re.compile(r"/dev/video[0-9]+\Z")
@@ -23,6 +25,7 @@ ABSENT = Document("edged.yaml", {})
 def cross_faults(
     camera_file: Document,
     cameras: Mapping[str, CameraConfig],
+    views: Mapping[str, ViewConfig],
     camera_ids: frozenset[str] | None,
     task_files: Mapping[str, Document],
     edged_file: Document = ABSENT,
@@ -32,11 +35,13 @@ def cross_faults(
     Args:
         camera_file: `cameras.yaml`.
         cameras: its cameras without the faulty ones.
+        views: its views without the faulty ones.
         camera_ids: all ids in it, or None when it could not be read.
         task_files: every task file by task name.
         edged_file: `edged.yaml`; its `data` is None where it could not be read.
     """
     yield from _shared_devices(camera_file, cameras)
+    yield from _view_faults(camera_file, cameras, views, camera_ids or frozenset())
     for document in task_files.values():
         yield from _camera_references(document, camera_ids)
     yield from _after_references(task_files)
@@ -62,6 +67,30 @@ def _shared_devices(file: Document, cameras: Mapping[str, CameraConfig]) -> Iter
             also = "" if device in (rest, str(camera.source)) else f", which is {device},"
             text = f"device {str(camera.source)!r}{also} is camera {first!r} already, in line {line}"
             yield file.fault(place, text)
+
+
+def _view_faults(
+    file: Document, cameras: Mapping[str, CameraConfig], views: Mapping[str, ViewConfig], camera_ids: frozenset[str]
+) -> Iterator[Fault]:
+    given = (file.data or {}).get("cameras", {})
+    of_views = {name for name in camera_ids if isinstance(given[name], dict) and "view_of" in given[name]}
+    with_lens = {name for name, camera in cameras.items() if camera.lens}
+    for name, view in views.items():
+        place: Place = ("cameras", name, "view_of")
+        of = view.view_of
+        if of not in camera_ids:
+            yield file.fault(place, f"camera {show(of)} is not in cameras.yaml{nearest(of, camera_ids - of_views)}")
+        elif of in of_views:
+            allowed = nearest("", with_lens) or "; no camera has a lens"
+            yield file.fault(place, f"{show(of)} is a view itself, not a camera with a lens{allowed}")
+        elif of in cameras and (lens := cameras[of].lens) is None:
+            yield file.fault(place, f"camera {show(of)} has no lens; give it lens: {{model: …}}")
+        elif of in cameras and lens is not None:
+            shown = view.view(lens)
+            half = field_deg(shown.lens) / 2
+            if shown.off_axis_deg > half:
+                away = f"{shown.off_axis_deg:.3g} degrees off the axis of camera {show(of)}"
+                yield file.fault(("cameras", name), f"looks {away}, whose lens sees {half:g} at most")
 
 
 def _camera_references(document: Document, camera_ids: frozenset[str] | None) -> Iterator[Fault]:
@@ -151,11 +180,13 @@ def _rule_faults(document: Document, word: str, kinds: Mapping[str, Kind]) -> It
 def notes_of(
     camera_file: Document,
     cameras: Mapping[str, CameraConfig],
+    views: Mapping[str, ViewConfig],
     files: Mapping[str, Document],
     tasks: Mapping[str, TaskConfig],
 ) -> Iterator[Fault]:
     """Yield what is valid but worth a line of `check`."""
-    used = {camera for task in tasks.values() for camera in task.cameras}
+    named = {camera for task in tasks.values() for camera in task.cameras}
+    used = named | {views[name].view_of for name in named if name in views}
     for camera, config in cameras.items():
         if config.source.scheme == "v4l2" and NUMBERED.match(config.source.rest):
             yield camera_file.fault(
@@ -165,12 +196,19 @@ def notes_of(
             )
         if camera not in used:
             yield camera_file.fault(("cameras", camera), "no task names this camera; it stays closed")
+        elif config.lens is not None and camera not in {view.view_of for view in views.values()}:
+            yield camera_file.fault(
+                ("cameras", camera, "lens"), "no view is made of this camera; its lens has no effect"
+            )
+    for view in views:
+        if view not in named:
+            yield camera_file.fault(("cameras", view), "no task names this view")
     for name, task in tasks.items():
         file, engine = files[name], task.engine
         if engine.precision == "fp16" and engine.device == "cpu":
             yield file.fault(("engine", "precision"), "fp16 is for GPUs and DLAs; on the cpu it gains no speed")
         for index, camera in enumerate(task.cameras):
-            gives = cameras[camera].rate_hz
+            gives = cameras[views[camera].view_of if camera in views else camera].rate_hz
             if gives is not None and gives < task.rate_hz:
                 yield file.fault(
                     ("cameras", index),

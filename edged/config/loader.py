@@ -12,18 +12,21 @@ from edged.config.credentials import Secrets, cred_names
 from edged.config.cross import ABSENT, cross_faults, notes_of
 from edged.config.document import Document, read_document
 from edged.config.faults import Fault, Place, config_error
+from edged.config.lens import ViewConfig
 from edged.config.listing import CAMERAS, EDGED, list_files
 from edged.config.models import CAMERAS_MAX, CameraConfig, CamerasConfig, EdgedConfig
 from edged.config.scalars import NAME, NAME_RULE
 from edged.config.task import TaskConfig
 from edged.config.text import show
-from edged.config.validate import unknown_key, validated
+from edged.config.validate import keys_of, unknown_key, validated
+from edged.lens import View
 
 
 @dataclass(frozen=True)
 class Config:
     """The whole configuration. Frozen; equal to another one that says the same.
 
+    `cameras` have a source and are decoded; `views` are cut out of their pictures, and are cameras too for tasks.
     `notes` are valid but remarkable things, one `file:line: path: text` each, for `check` to print.
     """
 
@@ -33,6 +36,19 @@ class Config:
     tasks: Mapping[str, TaskConfig]
     notes: tuple[str, ...] = field(default=(), compare=False)
     documents: Mapping[str, Document] = field(default_factory=dict, compare=False, repr=False)
+    views: Mapping[str, ViewConfig] = field(default_factory=dict)
+
+    def decoder_of(self, camera: str) -> str:
+        """Return the camera that is decoded for a camera or view: itself, or the one that the view is of."""
+        return self.views[camera].view_of if camera in self.views else camera
+
+    def view(self, name: str) -> View | None:
+        """Return a view with the lens of its camera, None for a camera."""
+        if name not in self.views:
+            return None
+        view = self.views[name]
+        lens = self.cameras[view.view_of].lens
+        return None if lens is None else view.view(lens)
 
     def fault(self, kind: str, name: str, path: str | Place, text: str) -> str:
         """Return `file:line: path: text` for a fault that a later stage found.
@@ -93,13 +109,13 @@ def load_config(directory: Path) -> Config:
     if EDGED in documents:
         edged = _edged(documents[EDGED], faults) or edged
     camera_file = documents.get(CAMERAS, Document(CAMERAS))
-    cameras, ids = _cameras(camera_file, faults)
+    cameras, views, ids = _cameras(camera_file, faults)
     task_files = {Path(key).stem: document for key, document in documents.items() if key.startswith("tasks/")}
     tasks = {name: task for name, file in task_files.items() if (task := _task(name, file, faults))}
-    faults.extend(cross_faults(camera_file, cameras, ids, task_files, documents.get(EDGED, ABSENT)))
+    faults.extend(cross_faults(camera_file, cameras, views, ids, task_files, documents.get(EDGED, ABSENT)))
     if faults:
         raise config_error(_sorted(faults, [document.file for document in documents.values()]))
-    notes = tuple(str(note) for note in notes_of(camera_file, cameras, task_files, tasks))
+    notes = tuple(str(note) for note in notes_of(camera_file, cameras, views, task_files, tasks))
     return Config(
         Path(directory),
         edged,
@@ -107,6 +123,7 @@ def load_config(directory: Path) -> Config:
         MappingProxyType(tasks),
         notes,
         MappingProxyType(documents),
+        MappingProxyType(views),
     )
 
 
@@ -120,30 +137,35 @@ def _edged(document: Document, faults: list[Fault]) -> EdgedConfig | None:
     return None if document.data is None else validated(EdgedConfig, document.data, document, faults)
 
 
-def _cameras(document: Document, faults: list[Fault]) -> tuple[dict[str, CameraConfig], frozenset[str] | None]:
-    """Return the cameras without a fault, and the ids of all of them; None when they cannot be known."""
+Found = tuple[dict[str, CameraConfig], dict[str, ViewConfig], frozenset[str] | None]
+
+
+def _cameras(document: Document, faults: list[Fault]) -> Found:
+    """Return the cameras and views without a fault, and the ids of all of them; None when they cannot be known."""
     if document.data is None:
-        return {}, None
+        return {}, {}, None
     for key in document.data:
         if key != "cameras":
             faults.append(document.fault((key,), unknown_key(key, CamerasConfig)))
     given = document.data.get("cameras")
     if document.is_bad(("cameras",)):
-        return {}, None
+        return {}, {}, None
     if "cameras" not in document.data:
         faults.append(document.fault(("cameras",), "required, but absent"))
-        return {}, None
+        return {}, {}, None
     if not isinstance(given, dict) or not given:
         faults.append(document.fault(("cameras",), f"must be a map of at least one camera, got {show(given)}"))
-        return {}, None
+        return {}, {}, None
     if len(given) > CAMERAS_MAX:
         faults.append(document.fault(("cameras",), f"at most {CAMERAS_MAX} cameras, got {len(given)}"))
-        return {}, None
+        return {}, {}, None
     found = {name: camera for name, values in given.items() if (camera := _camera(name, values, document, faults))}
-    return found, frozenset(given)
+    cameras = {name: one for name, one in found.items() if isinstance(one, CameraConfig)}
+    views = {name: one for name, one in found.items() if isinstance(one, ViewConfig)}
+    return cameras, views, frozenset(given)
 
 
-def _camera(name: str, values: Any, document: Document, faults: list[Fault]) -> CameraConfig | None:
+def _camera(name: str, values: Any, document: Document, faults: list[Fault]) -> CameraConfig | ViewConfig | None:
     place: Place = ("cameras", name)
     if not NAME.match(name):
         faults.append(document.fault(place, f"a camera id must be {NAME_RULE}, got {show(name)}"))
@@ -154,7 +176,27 @@ def _camera(name: str, values: Any, document: Document, faults: list[Fault]) -> 
         return None
     if "id" in values:
         faults.append(document.fault((*place, "id"), unknown_key("id", CameraConfig)))
-    return validated(CameraConfig, {**values, "id": name}, document, faults, place)
+    if "view_of" in values:
+        return _view(name, values, document, faults, place)
+    views = [key for key in keys_of(ViewConfig) if key in values and key not in keys_of(CameraConfig)]
+    for key in views:
+        faults.append(document.fault((*place, key), "belongs to a view, which needs view_of: CAMERA"))
+    own = {key: value for key, value in values.items() if key not in views}
+    camera = validated(CameraConfig, {**own, "id": name}, document, faults, place)
+    return None if views else camera
+
+
+def _view(
+    name: str, values: dict[str, Any], document: Document, faults: list[Fault], place: Place
+) -> ViewConfig | None:
+    """Return a view; keys of a camera are told apart from unknown ones, because the camera is the place for them."""
+    borrowed = [key for key in keys_of(CameraConfig) if key in values and key not in keys_of(ViewConfig)]
+    for key in borrowed:
+        why = f"a view has no {key} of its own; give it to the camera of view_of, or leave view_of out"
+        faults.append(document.fault((*place, key), why))
+    own = {key: value for key, value in values.items() if key not in borrowed}
+    view = validated(ViewConfig, {**own, "id": name}, document, faults, place)
+    return None if borrowed else view
 
 
 def _task(name: str, document: Document, faults: list[Fault]) -> TaskConfig | None:

@@ -7,24 +7,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_serializer, field_validator
 
 from edged.config.credentials import CRED
+from edged.config.lens import LensConfig, ViewConfig
 from edged.config.scalars import (
-    ADDRESS,
     BOOLEAN,
     ENDPOINT,
+    LISTEN,
     NAME_OF_OURS,
     NAMES_IN_ORDER,
     PATH,
     Address,
     Checked,
+    SocketPath,
     is_local,
     one_of,
     real,
     whole,
 )
 from edged.config.sources import FINITE, RTSP, SOURCE, V4L2, Source
+from edged.config.strict import Strict
 from edged.config.text import show, wanted
 from edged.expression import Kind
 from edged.signals import declared_kind
@@ -40,12 +43,6 @@ FOURCC = re.compile(r"[A-Z0-9]{3,4}")
 CONTROL_NAME = re.compile(r"[a-z0-9_]{1,32}")
 SIGNAL_TEXT_MAX = 64
 STORE_DEFAULT = Path("/var/lib/edged/engines")
-
-
-class Strict(BaseModel):
-    """A map of the configuration: known keys only, frozen, and no input in pydantic's own texts."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 def _server_secret(value: Any, _: ValidationInfo) -> str:
@@ -185,9 +182,14 @@ class EnginesConfig(Strict):
 class MetricsConfig(Strict):
     """Counters for a monitoring system, over HTTP."""
 
-    listen: Annotated[Address, ADDRESS] | None = Field(
-        default=None, description='"HOST:PORT" to serve metrics on; nothing is served without it'
+    listen: Annotated[Address | SocketPath, LISTEN] | None = Field(
+        default=None,
+        description='where Prometheus reads metrics: "127.0.0.1:PORT" or unix:/PATH; nothing is served without it',
     )
+
+    @field_serializer("listen")
+    def _one_value(self, listen: Address | SocketPath | None) -> str | None:
+        return None if listen is None else str(listen)
 
 
 class LogConfig(Strict):
@@ -276,6 +278,7 @@ class CameraConfig(Strict):
     stall_timeout_s: Annotated[float, real(0.1, 300)] = Field(
         default=1.0, description="seconds without a frame after which the camera counts as stalled"
     )
+    lens: LensConfig | None = Field(default=None, description="its lens, for the views that are made of its pictures")
 
     @field_validator("loop", "pace")
     @classmethod
@@ -313,4 +316,6 @@ def _only_for(schemes: frozenset[str], value: object, info: ValidationInfo) -> o
 class CamerasConfig(Strict):
     """The file `cameras.yaml`: every camera of the vehicle."""
 
-    cameras: Mapping[Annotated[str, NAME_OF_OURS], CameraConfig] = Field(description="every camera, by its id")
+    cameras: Mapping[Annotated[str, NAME_OF_OURS], CameraConfig | ViewConfig] = Field(
+        description="every camera, by its id, and every view of one"
+    )

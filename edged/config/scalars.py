@@ -83,6 +83,19 @@ def triple(low: float, high: float) -> Checked:
     return Checked(check, {"type": "array", "items": dict(item.schema), "minItems": 3, "maxItems": 3})
 
 
+def reals(low: float, high: float, least: int, most: int) -> Checked:
+    """A list of `least` to `most` finite numbers in low..high."""
+    what = f"a list of {least} to {most} numbers from {_number(low)} to {_number(high)}"
+    item = real(low, high)
+
+    def check(value: Any, info: ValidationInfo) -> tuple[float, ...]:
+        if not isinstance(value, (list, tuple)) or not least <= len(value) <= most:
+            raise wanted(what, value)
+        return tuple(item.check(number, info) for number in value)
+
+    return Checked(check, {"type": "array", "items": dict(item.schema), "minItems": least, "maxItems": most})
+
+
 def _boolean(value: Any, _: ValidationInfo) -> bool:
     if not isinstance(value, bool):
         raise wanted("true or false", value)
@@ -272,16 +285,35 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-def _address(value: Any, _: ValidationInfo) -> Address:
-    if isinstance(value, Address):
+@dataclass(frozen=True)
+class SocketPath:
+    """A Unix socket to listen on, by its absolute path."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}"
+
+
+def _listen(value: Any, _: ValidationInfo) -> Address | SocketPath:
+    if isinstance(value, (Address, SocketPath)):
         return value
+    if isinstance(value, str) and value.startswith("unix:/") and "\n" not in value:
+        if len(value.encode()) - len("unix:") > _IPC_BYTES_MAX:
+            raise wanted(f"a socket path of at most {_IPC_BYTES_MAX} bytes", value)
+        return SocketPath(Path(value.removeprefix("unix:")))
     match = _TCP.match(f"tcp://{value}") if isinstance(value, str) else None
-    if match is None or match["port"] == "*" or match["host"] == "*" or not 1 <= int(match["port"]) <= 65535:
-        raise wanted('"HOST:PORT" with a port from 1 to 65535', value)
+    if match is None or match["port"] == "*" or not 1 <= int(match["port"]) <= 65535:
+        raise wanted('"HOST:PORT" with a port from 1 to 65535, or unix:/ABSOLUTE/PATH', value)
+    if not is_local(f"tcp://{value}") or match["host"] == "lo":
+        raise ValueError(
+            f"{show(value)} is no loopback address, and whoever reaches the port may read it; "
+            f"use 127.0.0.1:{match['port']} or unix:/ABSOLUTE/PATH"
+        )
     return Address(match["six"] or match["host"], int(match["port"]))
 
 
-ADDRESS = Checked(_address, {"type": "string", "pattern": "^.+:[0-9]{1,5}$"})
+LISTEN = Checked(_listen, {"type": "string", "pattern": "^(unix:/.+|.+:[0-9]{1,5})$"})
 
 
 def _options(value: Any, _: ValidationInfo) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, Validati
 from pydantic_core import CoreSchema, core_schema
 
 from edged.config.labels import LABELS, TEXTS
-from edged.config.models import CAMERAS_MAX, Strict, Unneeded
+from edged.config.models import CAMERAS_MAX, Unneeded
 from edged.config.scalars import (
     BOOLEAN,
     EXISTING_FILE,
@@ -25,6 +25,7 @@ from edged.config.scalars import (
     triple,
     whole,
 )
+from edged.config.strict import Strict
 from edged.config.text import nearest
 from edged.tensor import ColorOrder, FitMode, InputFormat
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -76,7 +77,13 @@ def _model_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> type[BaseMo
 
 
 def model_in(annotation: Any) -> type[BaseModel] | None:
-    """Return the model that a field holds: itself, in a map, or optional."""
+    """Return the model that a field holds: itself, in a map, or optional; the first one of several."""
+    return next(models_in(annotation), None)
+
+
+def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield every model that a field may hold."""
     if get_origin(annotation) is None and isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for inner in get_args(annotation) if (found := model_in(inner))), None)
+        yield annotation
+    for inner in get_args(annotation):
+        yield from models_in(inner)

@@ -8,7 +8,7 @@ lives on a device is read where it is.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -34,6 +34,7 @@ class EngineRequest:
 
     `batch` is the largest number of images in one inference; `input` is how pictures become tensors. `gpu_fallback`
     (never, report, allow) is about layers that a DLA cannot run; `plugins` are libraries with TensorRT layers.
+    `urgency` in 0..1 is the place of its tasks' priority among those of all tasks; a loaded engine keeps its own.
     """
 
     onnx: Path
@@ -44,6 +45,7 @@ class EngineRequest:
     store: Path | None = None
     gpu_fallback: str = "report"
     plugins: tuple[Path, ...] = ()
+    urgency: float = field(default=0.0, compare=False)
 
 
 class Slot(Protocol):

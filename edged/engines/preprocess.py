@@ -2,7 +2,8 @@
 
 Each plane is resized on its own, so no full-size RGB picture is ever made, and one 3x4 matrix then does range,
 colour standard and channel order with saturation. Resizing and the colour matrix are both linear, so the result
-differs from the usual order only by rounding.
+differs from the usual order only by rounding. A view is read from the planes of its lens's picture in the same way, by
+a map instead of a scale.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 import cv2
 import numpy as np
 
+from edged.engines.remap import Maps, maps_of
 from edged.errors import ShapeError
 from edged.frame import Color, Frame, Picture, PixelFormat
 from edged.geometry import Fit, fit_frame
@@ -74,7 +76,10 @@ class Preprocessor:
             out[:] = self._pad[:, None, None]
             self._padded[place] = fit
         pixels, planes = self._buffers((fit.inner_height, fit.inner_width))
-        self._pixels(picture, pixels, planes, (fit.inner_width, fit.inner_height))
+        maps = None if picture.view is None else maps_of(picture, fit)
+        self._pixels(picture, pixels, planes, (fit.inner_width, fit.inner_height), maps)
+        if maps is not None:
+            pixels.reshape(-1, 3)[maps.outside] = self._format.pad
         cv2.split(pixels, list(planes))
         inner = out[:, fit.top : fit.top + fit.inner_height, fit.left : fit.left + fit.inner_width]
         if self._plain:
@@ -96,23 +101,38 @@ class Preprocessor:
         return self._scratch[rows_columns]
 
     def _pixels(
-        self, picture: Picture, pixels: NDArray[np.uint8], planes: NDArray[np.uint8], size: tuple[int, int]
+        self,
+        picture: Picture,
+        pixels: NDArray[np.uint8],
+        planes: NDArray[np.uint8],
+        size: tuple[int, int],
+        maps: Maps | None,
     ) -> None:
         """Fill `pixels`, (rows, columns, 3) in the network's channel order, at network size."""
+
+        def fit(plane: NDArray[np.uint8], out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+            if maps is None:
+                return cast("NDArray[np.uint8]", cv2.resize(plane, size, dst=out, interpolation=cv2.INTER_LINEAR))
+            whole, part = maps.luma if plane is host[0] else maps.chroma
+            return cast(
+                "NDArray[np.uint8]",
+                cv2.remap(plane, whole, part, cv2.INTER_LINEAR, dst=out, borderMode=cv2.BORDER_REPLICATE),
+            )
+
         host = cast("tuple[NDArray[np.uint8], ...]", picture.planes)
         order = self._format.color
         if picture.format is PixelFormat.RGB:
-            cv2.resize(host[0], size, dst=pixels, interpolation=cv2.INTER_LINEAR)
+            fit(host[0], pixels)
             if order == "bgr":
                 cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR, dst=pixels)
             return
-        cv2.resize(host[0], size, dst=planes[0], interpolation=cv2.INTER_LINEAR)
+        fit(host[0], planes[0])
         if picture.format is PixelFormat.GRAY:
             planes[1:] = 128
         elif picture.format is PixelFormat.NV12:
-            cv2.split(cv2.resize(host[1], size, interpolation=cv2.INTER_LINEAR), [planes[1], planes[2]])
+            cv2.split(fit(host[1]), [planes[1], planes[2]])
         else:
-            cv2.resize(host[1], size, dst=planes[1], interpolation=cv2.INTER_LINEAR)
-            cv2.resize(host[2], size, dst=planes[2], interpolation=cv2.INTER_LINEAR)
+            fit(host[1], planes[1])
+            fit(host[2], planes[2])
         cv2.merge(list(planes), dst=pixels)
         cv2.transform(pixels, color_matrix(picture.color, order), dst=pixels)

@@ -7,14 +7,16 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import zmq
 
 from edged.publish.curve import Guarded
+from edged.publish.latencies import Histogram, Latencies
 from edged.publish.sockets import Doors, has_message
 from edged.publish.wire import listened_task, pack, result_message, result_topic
 from edged.results import Result
+from edged.waiting import BriefLock
 
 QUEUE_PER_CAMERA = 8  # results of one task and camera that may wait for this thread
 SEND_HWM = 1000  # messages that may wait in the library for one slow subscriber
@@ -50,7 +52,7 @@ class _Lane:
 
 
 class Publisher:
-    """Sends results and states. `post`, `post_state` and `sent` may be called from any thread.
+    """Sends results and states. `post`, `post_state`, `sent` and `latencies` may be called from any thread.
 
     The sockets are bound in the constructor, so that a taken or unwritable endpoint is known before anything starts;
     they are used by the thread of `run` alone.
@@ -74,8 +76,8 @@ class Publisher:
         queue: int = SEND_HWM,
     ) -> None:
         self._boot, self._listeners = boot, listeners
-        self._lock = threading.Lock()
-        self._room = threading.Condition(self._lock)
+        self._lock = BriefLock()
+        self._room = threading.Condition(cast("threading.Lock", self._lock))
         self._lanes: dict[tuple[str, str], _Lane] = {}
         self._ready: deque[_Lane] = deque()
         self._outgoing: deque[tuple[bytes, bytes, bool | None]] = deque()
@@ -84,6 +86,7 @@ class Publisher:
         self._closed = False
         self._resend_s = time.monotonic() + RESEND_S
         self._relaxed = False
+        self._latencies = Latencies()
         self._doors = Doors(zmq.XPUB, {**OPTIONS, zmq.SNDHWM: queue}, endpoints, guarded)
 
     def post(self, result: Result, wait: bool = False) -> None:
@@ -122,6 +125,10 @@ class Publisher:
         """Return what was numbered and dropped so far, by (task, camera)."""
         with self._lock:
             return {key: replace(lane.sent) for key, lane in self._lanes.items()}
+
+    def latencies(self) -> Mapping[str, Mapping[str, Histogram]]:
+        """Return how long the results that were sent took, by task and stage."""
+        return self._latencies.snapshot()
 
     def wake(self) -> None:
         """End the wait in `run`, unless that is under way."""
@@ -167,7 +174,9 @@ class Publisher:
                 seq, result = lane.waiting.popleft()
                 dropped = lane.sent.dropped
                 self._room.notify()
-            message = result_message(result, seq, dropped, self._boot, time.time_ns(), time.monotonic_ns())
+            mono_ns = time.monotonic_ns()
+            message = result_message(result, seq, dropped, self._boot, time.time_ns(), mono_ns)
+            self._latencies.add(result.task, result.latency, (mono_ns - result.mono_ns) / 1e6 - result.latency.total)
             self._send(lane.topic, pack(message))
 
     def _send_states(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from zmq.auth.thread import ThreadAuthenticator
 from edged.errors import BackendUnavailable
 from edged.publish.curve import Guarded, start_guard
 from edged.rundir import somebody_listens
+from edged.waiting import BriefLock
 
 POLLIN = int(zmq.POLLIN)  # as an enum, `&` takes longer than the question itself
 
@@ -46,7 +46,7 @@ class Doors:
         guarded: Guarded | None = None,
     ) -> None:
         self.sockets: list[zmq.Socket[bytes]] = []
-        self._lock = threading.Lock()
+        self._lock = BriefLock()
         self._awake = False
         self._guard: ThreadAuthenticator | None = None
         self._paths: list[Path] = []

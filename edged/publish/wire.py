@@ -301,8 +301,10 @@ SCHEMA: dict[str, Any] = {
                 "engines": {"type": "array"},
                 "devices": {"type": "array"},
                 "signals": {"type": "array"},
+                "telemetry": {"type": "object", "description": "what the machine's sensors say; docs/metrics.md"},
+                "threads": {"type": "array"},
             },
-            optional=("devices", "signals"),
+            optional=("devices", "signals", "telemetry", "threads"),
         ),
     },
 }

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -13,6 +13,7 @@ from edged.scheduler.claims import DeviceCounts
 from edged.scheduler.costs import CostMeter, DecodeMeter
 from edged.scheduler.demand import CPU, EngineLoad, Machine
 from edged.scheduler.heat import Limit
+from edged.waiting import BriefLock
 from edged.work import Cost
 
 HEADROOM = 0.9  # of a device's time that is planned for: the rest is for what is not measured
@@ -23,7 +24,7 @@ CLOCK_STEP = 0.02  # a smaller change of a clock is left to the measurements
 
 @dataclass(frozen=True)
 class Device:
-    """A device: the seconds of work it has a second (CPU cores; 1 for a GPU or DLA), and how many workers serve it."""
+    """A device: the seconds of work it has a second (its cores or workers), and how many workers serve it."""
 
     units: float
     workers: int
@@ -50,6 +51,20 @@ class _State:
     told: float = 0.0
 
 
+@dataclass(frozen=True)
+class EngineCounts:
+    """An engine's batches so far: how many of each size, and the seconds of its device that they took."""
+
+    batches: Mapping[int, int] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+@dataclass
+class _Tally:
+    batches: Counter[int] = field(default_factory=Counter)
+    seconds: float = 0.0
+
+
 class Budget:
     """Costs and capacities. Every method may be called from any thread; `tick` from one only, ten times a second."""
 
@@ -60,10 +75,11 @@ class Budget:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = BriefLock()
         self._states: dict[str, _State] = {}
         self._engines: dict[str, Place] = {}
         self._meters: dict[str, CostMeter] = {}
+        self._tallies: dict[str, _Tally] = {}
         self._decoders: dict[str, DecodeMeter] = {}
         self._ticked_s: float | None = None
         self.place(devices, engines)
@@ -79,6 +95,7 @@ class Budget:
                     self._states[name] = _State(device, control, told=control.nominal)
             kept = {name for name, place in engines.items() if self._engines.get(name) == place}
             self._meters = {name: self._meters[name] if name in kept else CostMeter() for name in engines}
+            self._tallies = {name: self._tallies[name] if name in kept else _Tally() for name in engines}
             self._engines = dict(engines)
 
     def measured(self, engine: str, pictures: int, seconds: float) -> None:
@@ -90,6 +107,9 @@ class Budget:
             if place is None:
                 return  # it was removed by a reload while it worked
             self._meters[engine].add(pictures, seconds, self._clock())
+            tally = self._tallies[engine]
+            tally.batches[pictures] += 1
+            tally.seconds += seconds
             if place.device in self._states:
                 self._states[place.device].done_s += seconds
 
@@ -134,6 +154,11 @@ class Budget:
                     state.control.tick(now_s, sample, state.limit.heat)
                 state.counts, state.done_s = total, 0.0
                 state.told = _told(state.control, state.told)
+
+    def engines(self) -> dict[str, EngineCounts]:
+        """Return what each engine has done so far."""
+        with self._lock:
+            return {name: EngineCounts(dict(one.batches), one.seconds) for name, one in self._tallies.items()}
 
     def device(self, name: str) -> Device:
         """Return what a device is."""

@@ -12,11 +12,12 @@ from edged.scheduler.demand import Demand, Supply
 
 
 class Cluster(NamedTuple):
-    """Cameras that the same tasks name, at the same stream rate.
+    """Cameras that the same tasks name, at the same stream rate; a view counts as a camera that needs no decoding.
 
-    `members` are positions in the sorted list of tasks. `counted` is how many of the cameras the budget counts: 0 for
-    lossless ones, and for sources that have ended. `decode_s` is the sum over those. `stream_hz` is infinite where
-    unknown.
+    A camera with views is in two of them: in one for what is inferred of its own pictures, and alone in one for its
+    decoding, whose members are those of its `views` too. `members` are positions in the sorted list of tasks. `counted`
+    is how many of the cameras the budget counts inferences of: 0 for lossless ones, for sources that have ended, and
+    for mere decoding. `decode_s` is the sum over those. `stream_hz` is infinite where unknown.
     """
 
     supplies: tuple[Supply, ...]
@@ -25,10 +26,14 @@ class Cluster(NamedTuple):
     stream_hz: float
     decode_s: float
     lossless: bool
+    views: tuple[str, ...] = ()
 
 
 class Grouping(NamedTuple):
-    """All clusters, and for each task, by its position, the numbers of those of its clusters that the budget counts."""
+    """All clusters, and for each task, by its position, the numbers of those of its clusters that the budget counts.
+
+    The decoding of cameras with views comes last.
+    """
 
     clusters: tuple[Cluster, ...]
     by_task: tuple[list[int], ...]
@@ -48,15 +53,33 @@ def group_cameras(tasks: Sequence[Demand], supplies: Sequence[Supply], decode_s:
     for supply in supplies:
         key = (tuple(named[supply.camera]), supply.rate_hz, supply.lossless, supply.state is CameraState.ENDED)
         alike.setdefault(key, []).append(supply)
-    members = list(sets.values())
-    clusters = tuple([_cluster(key[0], members, group, decode_s) for key, group in alike.items()])
+    members, views = list(sets.values()), _views(supplies)
+    own_s = {camera: seconds for camera, seconds in decode_s.items() if camera not in views} if views else decode_s
+    clusters = [_cluster(key[0], members, group, own_s) for key, group in alike.items()]
     of_set: list[list[int]] = [[] for _ in sets]
     for number, key in enumerate(alike):
         if clusters[number].counted:
             for one in dict.fromkeys(key[0]):
                 of_set[one].append(number)
+    for supply in supplies:
+        if own := views.get(supply.camera):
+            users = tuple(sorted({one for camera in (supply.camera, *own) for one in named[camera]}))
+            decoding = _cluster(users, members, [supply], decode_s)._replace(counted=0, views=own)
+            if decoding.decode_s:
+                for one in users:
+                    of_set[one].append(len(clusters))
+            clusters.append(decoding)
     by_cameras = dict(zip(sets, of_set, strict=True))
-    return Grouping(clusters, tuple([by_cameras[demand.cameras] for demand in tasks]))
+    return Grouping(tuple(clusters), tuple([by_cameras[demand.cameras] for demand in tasks]))
+
+
+def _views(supplies: Sequence[Supply]) -> dict[str, tuple[str, ...]]:
+    """Return the views of each camera that has some."""
+    views: dict[str, tuple[str, ...]] = {}
+    for supply in supplies:
+        if supply.of:
+            views[supply.of] = (*views.get(supply.of, ()), supply.camera)
+    return views
 
 
 def _cluster(

@@ -13,6 +13,7 @@ SAMPLES_MIN = 3
 CHANGE_MIN = 0.05  # a smaller change does not alter the published figure
 REST_S = 5.0  # what was not used for longer may have become cheaper: nothing else would bring it back
 RELIEF_PER_S = 0.05
+WAKING_S = 1.0  # without a frame for longer, a camera has rested
 
 
 @dataclass
@@ -71,10 +72,14 @@ class CostMeter:
 
 @dataclass
 class DecodeMeter:
-    """One camera's decoding: CPU seconds a frame, from totals. The caller locks."""
+    """One camera's decoding: CPU seconds a frame, from totals. The caller locks.
+
+    The first frames after a rest tell nothing: making a decoder, or catching up, costs more than many of them.
+    """
 
     seconds: float = 0.0
     frames: int = 0
+    _at_s: float = -REST_S
     _mean: Mean = field(default_factory=Mean)
     _least_s: float | None = None
     _published: float | None = None
@@ -86,7 +91,10 @@ class DecodeMeter:
         if more_s < 0 or more < 0:
             return 0.0
         if more:
-            self._mean.add(more_s / more, now_s)
+            if now_s - self._at_s < WAKING_S:
+                self._mean.add(more_s / more, now_s)
+                self._least_s = min(more_s / more, self._least_s or more_s / more)
+            self._at_s = now_s
         return more_s
 
     def scale(self, factor: float) -> None:
@@ -100,8 +108,7 @@ class DecodeMeter:
         if self._mean.count < SAMPLES_MIN:
             return None
         seconds = self._mean.seconds
-        self._least_s = min(seconds, self._least_s if self._least_s is not None else seconds)
-        seconds *= _relief(seconds, self._least_s, now_s - self._mean.at_s)
+        seconds *= _relief(seconds, self._least_s or seconds, now_s - self._mean.at_s)
         if self._published is None or _differ(seconds, self._published):
             self._published = float(f"{seconds:.3g}")
         return self._published

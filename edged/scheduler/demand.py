@@ -36,7 +36,8 @@ class Supply:
 
     `linger_s` is how long it stays in that mode before it is closed, None for ever. `lossless` marks a `pace: fast`
     camera, which takes what is left of the machine and is in no budget. `rate_hz` is what the stream gives, None
-    unknown. `since` says in words since when the state is so.
+    unknown. `since` says in words since when the state is so. `of` makes it a view of that camera: it has an inference
+    of its own, no decoding, and the mode of its camera.
     """
 
     camera: str
@@ -47,6 +48,7 @@ class Supply:
     lossless: bool = False
     rate_hz: float | None = None
     since: str = ""
+    of: str = ""
 
 
 @dataclass(frozen=True)

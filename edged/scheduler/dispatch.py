@@ -8,8 +8,8 @@ groups them wait for each other first, and have places of their own: other tasks
 
 from __future__ import annotations
 
-import threading
 import time
+from collections import deque
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -18,6 +18,7 @@ from edged.scheduler.claims import DeviceCounts, EngineLimits, Route, TaskCounts
 from edged.scheduler.device import Device
 from edged.scheduler.intake import LOSSLESS_PLACES, Intake
 from edged.scheduler.urgency import WallCost
+from edged.waiting import BriefLock
 from edged.work import Batch, Cost, Job
 
 __all__ = ["LOSSLESS_PLACES", "DeviceCounts", "Dispatcher", "EngineLimits", "Route", "TaskCounts"]
@@ -34,7 +35,9 @@ class Dispatcher:
 
     def __init__(self, limits: Mapping[str, EngineLimits], clock: Callable[[], int] = time.monotonic_ns) -> None:
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = BriefLock()
+        self._held = _Held(self._lock, self._take_in)
+        self._arrived: deque[Frame] = deque()  # of live cameras, not yet looked at
         self._costs: dict[str, WallCost] = {}
         self._devices: dict[str, Device] = {}
         self._intake = Intake(self._lock, clock, self._costs)
@@ -49,7 +52,7 @@ class Dispatcher:
 
         So a reload first adds the new engines, then changes the routes, then takes the old ones away.
         """
-        with self._lock:
+        with self._held:
             _known(self._routing.engines(), limits)
             for name in {one.device for one in limits.values()} - self._devices.keys():
                 self._devices[name] = Device(self._costs)
@@ -63,7 +66,7 @@ class Dispatcher:
 
     def set_costs(self, costs: Mapping[str, Cost]) -> None:
         """Take what each engine's inferences cost. How much longer they take on the clock is measured here."""
-        with self._lock:
+        with self._held:
             for engine in costs.keys() & self._engines:
                 known = self._costs.setdefault(engine, WallCost(costs[engine]))
                 known.cost = costs[engine]
@@ -75,7 +78,8 @@ class Dispatcher:
         A task whose rate changes keeps its phase. Raises `ValueError` for a route to an engine without limits.
         """
         freed: list[Frame] = []
-        with self._lock:
+        with self._held:
+            self._look_at_arrivals(freed)
             _known((route.engine for claimed in routes.values() for route in claimed), self._engines)
             for task, frame in self._routing.follow(routes, self._clock()):
                 self._routing.counts_of(task, frame.camera).stopped += 1
@@ -90,15 +94,18 @@ class Dispatcher:
         _release(freed)
 
     def offer(self, frame: Frame, wait: bool = False) -> None:
-        """Take over one decoded frame and its lease. With `wait`, return only when it has a place."""
+        """Take over one decoded frame and its lease. With `wait`, return only when it has a place.
+
+        Without it the caller waits for nobody: where another thread is at work here, that one looks at the frame.
+        """
+        if not wait:
+            self._arrived.append(frame)
+            self._take_in()
+            return
         media_ns = frame.capture.media_ns
-        at_ns = media_ns if wait and media_ns is not None else frame.capture.mono_ns
-        freed = [frame]
-        with self._lock:
-            feed = self._routing.feeds.get(frame.camera)
-            if feed is not None and not self._intake.closed:
-                now_ns = self._clock()
-                self._intake.offer(feed, frame, at_ns, now_ns, wait, freed)
+        freed: list[Frame] = []
+        with self._held:
+            self._offer(frame, frame.capture.mono_ns if media_ns is None else media_ns, wait, freed)
         _release(freed)
 
     def take(self, timeout_s: float, device: str = "cpu") -> Batch | None:
@@ -111,9 +118,10 @@ class Dispatcher:
         timed_out = False
         while True:
             freed: list[Frame] = []
-            with self._lock:
+            with self._held:
                 if timed_out:
                     mine.end_wait()
+                self._look_at_arrivals(freed)
                 now_ns = self._clock()
                 end_ns = now_ns + int(timeout_s * 1e9) if end_ns is None else end_ns
                 batch = self._choose(mine, now_ns, freed)
@@ -133,7 +141,7 @@ class Dispatcher:
 
     def look_again_ns(self) -> int | None:
         """Return when a batch that is held, a job that is postponed or an open group is due, as of the last `take`."""
-        with self._lock:
+        with self._held:
             now_ns = self._clock()
             times = [self._again_ns(device, now_ns) for device in self._devices.values()]
         return min((at_ns for at_ns in times if at_ns is not None), default=None)
@@ -146,7 +154,7 @@ class Dispatcher:
             failed: the tasks that have no result.
         """
         good = []
-        with self._lock:
+        with self._held:
             now_ns, counts_of = self._clock(), self._routing.counts_of
             device = self._intake.devices.get(job.engine)
             for task, deadline_ns in zip(job.tasks, job.deadlines_ns, strict=True):
@@ -164,7 +172,7 @@ class Dispatcher:
 
     def finished(self, batch: Batch, wall_s: float | None = None) -> None:
         """Say that a worker is free again. `wall_s` is what the batch took; None when it failed."""
-        with self._lock:
+        with self._held:
             device, _ = self._running.pop(batch.number)
             device.finish(batch.number, self._clock())
             cost = self._costs.get(batch.engine)
@@ -178,24 +186,24 @@ class Dispatcher:
 
         Once no route leads to it and this is 0, nobody will use it again.
         """
-        with self._lock:
+        with self._held:
             return sum(batch.engine == engine for _, batch in self._running.values())
 
     def nudge(self, device: str = "cpu") -> None:
         """End one wait in `take`, the next one if nobody waits."""
         mine = self._device(device)
-        with self._lock:
+        with self._held:
             mine.nudges += 1
             mine.wake()
 
     def counts(self) -> dict[tuple[str, str], TaskCounts]:
         """Return a copy of the counts by (task, camera)."""
-        with self._lock:
+        with self._held:
             return {claim: replace(counts) for claim, counts in self._routing.counts.items()}
 
     def devices(self) -> dict[str, DeviceCounts]:
         """Return a copy of the counts by device."""
-        with self._lock:
+        with self._held:
             now_ns = self._clock()
             for device in self._devices.values():
                 device.count_busy(now_ns)
@@ -206,9 +214,30 @@ class Dispatcher:
 
     def close(self) -> None:
         """Let every waiting camera go; what waits is dropped, and counted as stopped."""
-        with self._lock:
+        with self._held:
             self._intake.closed = True
         self.set_routes({})
+
+    def _take_in(self) -> None:
+        """Look at what arrived, unless somebody holds the lock, who will."""
+        while self._arrived and self._lock.acquire(blocking=False):
+            freed: list[Frame] = []
+            try:
+                self._look_at_arrivals(freed)
+            finally:
+                self._lock.release()
+            _release(freed)
+
+    def _look_at_arrivals(self, freed: list[Frame]) -> None:
+        while self._arrived:
+            frame = self._arrived.popleft()
+            self._offer(frame, frame.capture.mono_ns, False, freed)
+
+    def _offer(self, frame: Frame, at_ns: int, wait: bool, freed: list[Frame]) -> None:
+        freed.append(frame)
+        feed = self._routing.feeds.get(frame.camera)
+        if feed is not None and not self._intake.closed:
+            self._intake.offer(feed, frame, at_ns, self._clock(), wait, freed)
 
     def _choose(self, device: Device, now_ns: int, freed: list[Frame]) -> Batch | None:
         """Drop what is too late, and start the batch that should go now."""
@@ -239,9 +268,26 @@ class Dispatcher:
     def _device(self, name: str) -> Device:
         device = self._devices.get(name)
         if device is None:
-            with self._lock:
+            with self._held:
                 device = self._devices.setdefault(name, Device(self._costs))
         return device
+
+
+class _Held:
+    """The dispatcher's lock. Whoever gives it back looks at what arrived meanwhile, so that no camera waits for it.
+
+    Sixty cameras and a few workers at one lock would spend more time on passing it on than on what it guards.
+    """
+
+    def __init__(self, lock: BriefLock, take_in: Callable[[], None]) -> None:
+        self._lock, self._take_in = lock, take_in
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+        self._take_in()
 
 
 def _known(engines: Iterable[str], limits: Container[str]) -> None:

@@ -59,13 +59,14 @@ class Grouper:
     wait is over; ids count up. A camera that has given a later frame, or nothing at all of late, is not waited for.
 
     Args:
-        blocked: whether a camera's reader waits for a place: then its silence means nothing.
+        excused_ns: until when the silence of a camera means nothing, because its reader waited for a place; given the
+            camera and the time.
     """
 
-    def __init__(self, sync: Sync, rate_hz: float, blocked: Callable[[str], bool]) -> None:
+    def __init__(self, sync: Sync, rate_hz: float, excused_ns: Callable[[str, int], int]) -> None:
         self.sync, self.rate_hz = sync, rate_hz
         self.gate = Gate()
-        self._blocked = blocked
+        self._excused_ns = excused_ns
         self._open: deque[_Open] = deque()
         self._newest: _Open | None = None
         self._seen: dict[str, tuple[int, int]] = {}  # camera that runs -> clock and capture time of its newest frame
@@ -146,7 +147,7 @@ class Grouper:
         end_ns = now_ns
         for camera, (seen_ns, at_ns) in self._seen.items():
             if camera not in group.cameras and at_ns <= later_ns and (lossless or at_ns != NEVER_NS):
-                end_ns = max(end_ns, patience_ns + (now_ns if self._blocked(camera) else seen_ns))
+                end_ns = max(end_ns, patience_ns + max(seen_ns, self._excused_ns(camera, now_ns)))
         return end_ns if group.until_ns is None else max(now_ns, min(end_ns, group.until_ns))
 
     def _closed(self, group: _Open) -> Closed:

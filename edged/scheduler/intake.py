@@ -5,13 +5,16 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 from edged.frame import Frame
 from edged.scheduler.claims import Claim, Feed, Lane, Place, place_of
 from edged.scheduler.device import Device
 from edged.scheduler.groups import Closed, Grouper
+from edged.scheduler.readers import Readers
 from edged.scheduler.routing import Routing
 from edged.scheduler.urgency import WallCost, deadline_of, make_job, without
+from edged.waiting import BriefLock
 from edged.work import Job
 
 LOSSLESS_PLACES = 4  # frames of a lossless camera that may wait; it goes on when half of them are taken
@@ -23,17 +26,19 @@ class Intake:
     Methods put the frames whose leases are to be given back into `freed`: that is done without the lock.
     """
 
-    def __init__(self, lock: threading.Lock, clock: Callable[[], int], costs: Mapping[str, WallCost]) -> None:
+    def __init__(self, lock: BriefLock, clock: Callable[[], int], costs: Mapping[str, WallCost]) -> None:
         self.devices: Mapping[str, Device] = {}  # by engine
         self.rooms: dict[Place, threading.Condition] = {}  # one each: a place concerns one camera
-        self._readers: set[str] = set()  # cameras whose reader waits for a place
-        self.routing = Routing(self._readers.__contains__)
+        self._readers = Readers()
+        self.routing = Routing(self._readers.excused_ns)
         self.closed = False
         self._lock, self._clock, self._costs = lock, clock, costs
 
     def offer(self, feed: Feed, frame: Frame, at_ns: int, now_ns: int, wait: bool, freed: list[Frame]) -> None:
         """Pass one frame through the gates of all that claim it."""
         self._follow(feed, at_ns, now_ns, wait)
+        if wait:
+            self._readers.reads(frame.camera)
         synced = feed.synced
         due = [(lane, passed) for lane in feed.lanes if (passed := lane.pass_gates(at_ns))]
         for claim in synced:
@@ -210,11 +215,11 @@ class Intake:
         while not self.closed:
             waiting = self.devices[place[0]].waiting.get(place, ()) if place[0] in self.devices else ()
             if len(waiting) >= LOSSLESS_PLACES:
-                self._readers.add(camera)
+                self._readers.waits()
             elif grouper is None or grouper.waiting(camera) < LOSSLESS_PLACES:
                 break
-            self.rooms.setdefault(place, threading.Condition(self._lock)).wait()
-            self._readers.discard(camera)
+            self.rooms.setdefault(place, threading.Condition(cast("threading.Lock", self._lock))).wait()
+            self._readers.goes_on(self._clock())
 
     def _notify(self, place: Place) -> None:
         if place in self.rooms:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from edged.plan import CameraPlan, CameraState, Mode, Plan, TaskPlan, TaskState
 from edged.scheduler.clusters import Cluster, group_cameras
@@ -26,11 +27,12 @@ def make_plan(
 
     A camera that several tasks share is hot once. A camera that nothing needs falls to its `unneeded` mode and, after
     `linger_s` in it, is closed until something needs it; one that no task names is closed at once. Work that does not
-    fit into the machine's capacity is taken from the lowest priority first.
+    fit into the machine's capacity is taken from the lowest priority first. A camera is decoded once for itself and its
+    views, at the highest rate that any of them is wanted at; a view has its camera's mode.
 
     Args:
         demands: each task once.
-        supplies: each camera once.
+        supplies: each camera once, each view beside its camera.
         machine: costs and limits. They should be steady: each change of a digit may be a new plan.
         previous: the plan that is in force. Rates and suspended tasks come back with some hysteresis to it.
         now_s: the time on any clock that never goes back, the same as for `previous`.
@@ -60,6 +62,10 @@ def _camera_plans(
             rate_hz = max([tasks[one].rate_hz if cluster.lossless else rates[one] for one in running])
             names = tuple([tasks[one].task for one in running])
             reason = f"needed by {', '.join([words[one] for one in running])}"
+            if cluster.views:  # for decoding; who claims its own pictures is known
+                names = plans[cluster.supplies[0].camera].tasks
+                through = [one for one in cluster.views if plans[one].tasks]
+                reason += f" ({', '.join(through)})" if through else ""
             for supply in cluster.supplies:
                 since_s = _since(supply.camera, Mode.HOT, previous, now_s)
                 plans[supply.camera] = CameraPlan(Mode.HOT, rate_hz, names, reason, since_s)
@@ -67,6 +73,10 @@ def _camera_plans(
             reason = _why_unneeded([(tasks[one].task, one in shares) for one in cluster.members])
             for supply in cluster.supplies:
                 plans[supply.camera] = _resting(supply, bool(cluster.members), reason, previous, now_s)
+        for view in cluster.views:  # goes with its camera
+            camera, of = plans[cluster.supplies[0].camera], cluster.supplies[0].camera
+            reason = f"view of {of}: {plans[view].reason}"
+            plans[view] = replace(plans[view], mode=camera.mode, reason=reason, since_s=camera.since_s)
     return {camera: plans[camera] for camera in sorted(plans)}
 
 
@@ -84,8 +94,11 @@ def _why_unneeded(wanted: Sequence[tuple[str, bool]]) -> str:
 
 
 def _resting(supply: Supply, named: bool, reason: str, previous: Plan, now_s: float) -> CameraPlan:
-    """Plan a camera that nothing needs: its `unneeded` mode, cold when it lingered long enough or was cold before."""
-    mode = supply.unneeded if named else Mode.COLD
+    """Plan a camera that nothing needs: its `unneeded` mode, cold when it lingered long enough or was cold before.
+
+    The mode of a view is its camera's, whatever it is here.
+    """
+    mode = supply.unneeded if named and not supply.of else Mode.COLD
     before = previous.cameras.get(supply.camera)
     if mode is not Mode.COLD:
         since_s = _since(supply.camera, mode, previous, now_s)

@@ -14,15 +14,15 @@ class Routing:
     """The claims in force. Not thread-safe: the dispatcher's lock guards it.
 
     Args:
-        blocked: whether a camera's reader waits for a place.
+        excused_ns: until when the silence of a camera means nothing.
     """
 
-    def __init__(self, blocked: Callable[[str], bool]) -> None:
+    def __init__(self, excused_ns: Callable[[str, int], int]) -> None:
         self.feeds: dict[str, Feed] = {}  # camera -> its frames and who claims them
         self.claims: dict[tuple[str, str], Claim] = {}  # by task and camera
         self.groupers: dict[str, Grouper] = {}  # task -> its groups
         self.counts: dict[tuple[str, str], TaskCounts] = {}  # by task and camera, since the start
-        self._blocked = blocked
+        self._excused_ns = excused_ns
 
     def engines(self) -> set[str]:
         """Return every engine that a route leads to."""
@@ -70,7 +70,7 @@ class Routing:
                     members.setdefault(route.task, []).append(camera)
                     grouper = self.groupers.get(route.task)
                     if grouper is None:
-                        grouper = self.groupers[route.task] = Grouper(route.sync, route.rate_hz, self._blocked)
+                        grouper = self.groupers[route.task] = Grouper(route.sync, route.rate_hz, self._excused_ns)
                     grouper.sync, grouper.rate_hz = route.sync, route.rate_hz
         return [  # a task that left keeps its count of groups
             (task, frame)

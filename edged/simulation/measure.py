@@ -41,7 +41,7 @@ def measured(config: Config, assembled: Assembled, running: AbstractSet[str]) ->
                 f"the costs cannot be measured here; record `edged status --json` where these tasks run, "
                 f"and give it to --load: {'; '.join(lacking)}"
             )
-        engines = tuple(_row(key, assembled, running) for key in assembled.engines)
+        engines = tuple(_row(key, config, assembled, running) for key in assembled.engines)
         devices = devices_of(table_of(assembled))
     finally:
         for loaded in assembled.engines.values():
@@ -53,7 +53,7 @@ def measured(config: Config, assembled: Assembled, running: AbstractSet[str]) ->
     )
 
 
-def _row(key: str, assembled: Assembled, running: AbstractSet[str]) -> EngineRow:
+def _row(key: str, config: Config, assembled: Assembled, running: AbstractSet[str]) -> EngineRow:
     loaded = assembled.engines[key]
     engine = loaded.engine
     users = tuple(task for task, used in assembled.task_engine.items() if used == key)
@@ -61,18 +61,20 @@ def _row(key: str, assembled: Assembled, running: AbstractSet[str]) -> EngineRow
     if running.isdisjoint(users):
         return row
     parser = assembled.parsers[users[0]]
-    cost = fit([(size, _seconds(engine, parser, size), 1.0) for size in sorted({1, engine.max_batch})])
+    view = config.view(config.tasks[users[0]].cameras[0])  # it takes longer to read than a whole picture
+    picture = _frame(_picture() if view is None else _picture().through(view))
+    cost = fit([(size, _seconds(engine, parser, picture, size), 1.0) for size in sorted({1, engine.max_batch})])
     return row.model_copy(update={"fixed_ms": 1000 * cost.fixed_s, "picture_ms": 1000 * cost.picture_s})
 
 
-def _seconds(engine: Engine, parser: Parser, pictures: int) -> float:
+def _seconds(engine: Engine, parser: Parser, picture: Frame, pictures: int) -> float:
     """Return what an inference with conversion and parsing takes of its device: CPU time on the CPU."""
     clock = time.thread_time if engine.device == CPU else time.perf_counter
     slot = engine.reserve(5.0)
     if slot is None:
         raise BackendUnavailable("no slot of the engine came free in 5 s")
     try:
-        took, picture = [], _picture()
+        took = []
         for _ in range(ROUNDS + 1):
             begin_s = clock()
             fits = [slot.fill(index, picture) for index in range(pictures)]
@@ -86,8 +88,11 @@ def _seconds(engine: Engine, parser: Parser, pictures: int) -> float:
     return median(took[1:])
 
 
-def _picture() -> Frame:
+def _picture() -> Picture:
     width, height = SIZE
     planes = tuple(np.full((height // n, width // n), 128, np.uint8) for n in (1, 2, 2))
-    picture = Picture(width, height, PixelFormat.YUV, Color(), planes)
+    return Picture(width, height, PixelFormat.YUV, Color(), planes)
+
+
+def _frame(picture: Picture) -> Frame:
     return Frame("", 0, picture, Capture(0, 0, "arrival"), 0, 0)

@@ -175,8 +175,8 @@ def _cameras(config: Config, rows: Mapping[str, CameraRow], assumed: Assumed) ->
             raise UsageError(f"camera {supply.camera} has pace: fast, and so no rate that could be simulated")
         row = rows.get(supply.camera)
         decode_ms = assumed.decode_ms if row is None or row.decode_ms is None else row.decode_ms
-        rate_hz = rates[supply.camera]
-        found.append(SimCamera(supply.camera, rate_hz, decode_ms / 1000, supply.unneeded, supply.linger_s))
+        rate_hz = rates[supply.of or supply.camera]
+        found.append(SimCamera(supply.camera, rate_hz, decode_ms / 1000, supply.unneeded, supply.linger_s, supply.of))
     return tuple(found)
 
 

@@ -17,7 +17,7 @@ def report(vehicle: Vehicle, outcome: Outcome) -> dict[str, Any]:
     A task's `rate_hz` is results in time per camera and second; `in_time` is their share of the frames that its granted
     rate let through, None where there was none; ages are from capture to result. Its frames are those that its cameras
     decoded while it ran: `offered` = `served` + all losses + `waiting`. A camera's `overrun` are frames that the CPU
-    could not decode; a device's `busy` is in seconds of work per second.
+    could not decode, 0 for a view, which it does not decode; a device's `busy` is in seconds of work per second.
     """
     plan = outcome.plans[-1][1] if outcome.plans else Plan()
     return {
@@ -28,7 +28,7 @@ def report(vehicle: Vehicle, outcome: Outcome) -> dict[str, Any]:
                 "id": name,
                 "mode": one.mode.value,
                 "rate_hz": one.rate_hz,
-                "overrun": outcome.overrun[name],
+                "overrun": outcome.overrun.get(name, 0),
                 "reason": one.reason,
             }
             for name, one in plan.cameras.items()

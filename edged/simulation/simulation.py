@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from edged.cameras import FanOut, Views
+from edged.lens import Equirectangular, View
 from edged.plan import CameraState, Plan
 from edged.scheduler.budget import Budget, Place
 from edged.scheduler.costs import SAMPLES_MIN
@@ -18,10 +20,11 @@ from edged.scheduler.planner import make_plan
 from edged.simulation.camera import CameraModel
 from edged.simulation.clock import EventClock
 from edged.simulation.device import SharedDevice
-from edged.simulation.vehicle import Order, Vehicle
+from edged.simulation.vehicle import Order, SimCamera, Vehicle
 from edged.work import Batch
 
 TICK_S = 0.1
+ANY_VIEW = View(Equirectangular(), 1, 1, 90.0)  # there are no pixels
 LOOK_NS = 1_000_000  # to the next look while a device without a free worker hides when another one is due
 
 
@@ -66,16 +69,13 @@ class Simulation:
         self._devices = {name: SharedDevice(one.units) for name, one in vehicle.devices.items()}
         self._free = {name: one.workers for name, one in vehicle.devices.items()}
         self._demands = {demand.task: demand for demand in vehicle.tasks}
-        self._supplies = [
-            Supply(one.id, CameraState.RUNNING, "", one.unneeded, one.linger_s, rate_hz=one.rate_hz)
-            for one in vehicle.cameras
-        ]
+        decoded = {one.id: one for one in vehicle.cameras if not one.view_of}
+        self._supplies = [_supply(one, decoded[one.view_of or one.id]) for one in vehicle.cameras]
         self._budget = _budget(vehicle, self._clock)
         self._dispatcher = Dispatcher(_limits(vehicle), clock=lambda: self._clock.now_ns)
         rng, cpu = random.Random(seed), self._devices[CPU]
-        self._cameras = [
-            CameraModel(one, self._clock, cpu, vehicle.own_s, self._dispatcher.offer, rng) for one in vehicle.cameras
-        ]
+        sink = FanOut(self._dispatcher.offer, _views(vehicle))
+        self._cameras = [CameraModel(one, self._clock, cpu, vehicle.own_s, sink, rng) for one in decoded.values()]
         self._plan = Plan()
         self._outcome = Outcome()
         self._clock.after(0.0, self._tick)
@@ -194,6 +194,26 @@ class Simulation:
         demand: Demand = self._demands[name]
         rate_hz, sync = self._plan.tasks[name].rate_hz, self._vehicle.syncs.get(name)
         return Route(name, demand.engine, rate_hz, demand.priority, demand.deadline_ms, sync)
+
+
+def _supply(camera: SimCamera, decoder: SimCamera) -> Supply:
+    return Supply(
+        camera.id,
+        CameraState.RUNNING,
+        "",
+        decoder.unneeded,
+        decoder.linger_s,
+        rate_hz=decoder.rate_hz,
+        of=camera.view_of,
+    )
+
+
+def _views(vehicle: Vehicle) -> Views:
+    views: dict[str, list[tuple[str, View]]] = {}
+    for one in vehicle.cameras:
+        if one.view_of:
+            views.setdefault(one.view_of, []).append((one.id, ANY_VIEW))
+    return views
 
 
 def _nothing() -> None:

@@ -15,7 +15,8 @@ from edged.scheduler.groups import Sync
 class SimCamera:
     """A camera that gives `rate_hz` frames a second, each of which takes `decode_s` of the CPU.
 
-    `unneeded` and `linger_s` are what it falls to when no task needs it, and how long it stays there.
+    With `view_of` it is a view of that camera: it is given its frames, and of the rest only `id` counts. `unneeded` and
+    `linger_s` are what it falls to when no task needs it, and how long it stays there.
     """
 
     id: str
@@ -23,6 +24,7 @@ class SimCamera:
     decode_s: float = 0.0
     unneeded: Mode = Mode.PARKED
     linger_s: float | None = None
+    view_of: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ class Vehicle:
     `publish_s` for each result.
 
     Raises:
-        ValueError: a task names a camera or engine, or an engine a device, that is not there; or the CPU is missing.
+        ValueError: a task names a camera or engine, a view a camera, or an engine a device, that is not there; or the
+            CPU is missing.
     """
 
     cameras: tuple[SimCamera, ...]
@@ -62,6 +65,10 @@ class Vehicle:
         cameras = {camera.id for camera in self.cameras}
         if CPU not in self.devices:
             raise ValueError(f"there is no device {CPU!r}, which decodes; there are {', '.join(self.devices)}")
+        decoded = {camera.id for camera in self.cameras if not camera.view_of}
+        for camera in self.cameras:
+            if camera.view_of and camera.view_of not in decoded:
+                raise ValueError(f"view {camera.id}: there is no camera {camera.view_of!r} that it could be of")
         for name, load in self.engines.items():
             if load.device not in self.devices or self.devices[load.device].workers < 1:
                 raise ValueError(f"engine {name}: no worker serves its device {load.device!r}")

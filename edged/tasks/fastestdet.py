@@ -17,6 +17,8 @@ from edged.tasks.options import Options
 from edged.tasks.outputs import misfit, only_output
 from edged.tensor import InputFormat, ModelSpec
 
+HALVES = np.array(((1,), (1,), (0.5,), (0.5,)), np.float32)
+
 
 class FastestDet:
     """[batch, 5 + classes, rows, columns]: for each cell objectness, four box values, class scores in 0..1.
@@ -55,17 +57,17 @@ class FastestDet:
             chosen = np.flatnonzero(cells[0] >= self._objectness_min)
             if not chosen.size:
                 return Found()
-            few = cells[:, chosen].astype(np.float32)
+            few = cells[:, chosen].astype(np.float32, copy=False)
             scores = few[0] ** np.float32(0.6) * few[5:].max(axis=0) ** np.float32(0.4)
-            enough = (scores >= self._score_min) & np.isfinite(few[:5]).all(axis=0)
+            enough = scores >= self._score_min
             if not enough.all():
                 chosen, few, scores = chosen[enough], few[:, enough], scores[enough]
             if not chosen.size:
                 return Found()
             row, column = np.divmod(chosen, columns)
-            x, y = np.tanh(few[1:3])
-            half_width, half_height = 0.25 + 0.25 * np.tanh(few[3:5] / 2)
-            x, y = (x + column) * (fit.width / columns), (y + row) * (fit.height / rows)
-            half_width, half_height = half_width * fit.width, half_height * fit.height
-            corners = np.array((x - half_width, y - half_height, x + half_width, y + half_height), np.float32).T
+            spread = np.tanh(few[1:5] * HALVES)  # sigmoid(b) = (1 + tanh(b / 2)) / 2
+            net = np.array(((fit.width,), (fit.height,)), np.float32)
+            centre = (spread[:2] + (column, row)) * (net / np.array(((columns,), (rows,)), np.float32))
+            half = (spread[2:] + 1) * (net / 4)
+            corners = np.concatenate((centre - half, centre + half)).T
             return Found(self._picker.pick(corners, scores, few[5:].argmax(axis=0), fit))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -46,6 +48,43 @@ def nms(
         if rest.size:
             rest = rest[~_overlaps(columns, classes, block, rest, iou_max).any(axis=0)]
     return order[np.concatenate(kept)[:limit]] if kept else order[:0]
+
+
+def nms_few(rows: list[tuple[float, int, float, float, float, float]], iou_max: float | None, limit: int) -> list[Any]:
+    """Do the same for few candidates, without numpy, whose calls would take longer than the work.
+
+    Args:
+        rows: (score, class, x1, y1, x2, y2) of each.
+        iou_max: as for `nms`; None keeps all.
+        limit: as for `nms`.
+
+    Returns:
+        The rows to keep, best first.
+    """
+    rows = sorted(rows, key=_rank)
+    if iou_max is None:
+        return rows[:limit]
+    kept: list[tuple[float, int, float, float, float, float]] = []
+    for row in rows:
+        _, kind, x1, y1, x2, y2 = row
+        area = (x2 - x1) * (y2 - y1)
+        for _, other, left, top, right, bottom in kept:
+            if other == kind:
+                width = (x2 if x2 < right else right) - (x1 if x1 > left else left)
+                height = (y2 if y2 < bottom else bottom) - (y1 if y1 > top else top)
+                if width > 0 < height:
+                    common = width * height
+                    if common > iou_max * (area + (right - left) * (bottom - top) - common):
+                        break
+        else:
+            kept.append(row)
+            if len(kept) == limit:
+                break
+    return kept
+
+
+def _rank(row: tuple[float, int, float, float, float, float]) -> tuple[float, ...]:
+    return (-row[0], *row[1:])
 
 
 def best_first(

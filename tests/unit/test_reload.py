@@ -105,3 +105,20 @@ def test_a_signal_alone_is_a_reading_that_nobody_waits_for():
     readings.ask(None)
     readings.ask(None)
     assert (readings.ended(), readings.ended(), len(begun)) == ([], [], 2)
+
+
+def test_a_view_that_changes_leaves_its_camera_alone(changed, task):
+    directory, change, cameras = changed
+    roof = {**cameras["front"], "lens": {"model": "equirectangular"}}
+    side = {"view_of": "roof", "fov_deg": 90, "width_px": 64, "height_px": 48}
+    whole = {**cameras, "roof": roof, "side": side, "back": side}
+    change("cameras.yaml", {"cameras": whole})
+    turned = {**whole, "side": {**side, "yaw_deg": 5}, "more": side}
+    del turned["back"]
+    found = compare(directory, change, ("cameras.yaml", {"cameras": turned}))
+    assert (found.cameras, found.gone) == ({"side", "more"}, {"back"})
+    assert found.words == ("camera back removed", "camera more added", "camera side changed")
+    assert found.kept == 5
+    other = {**turned, "side": cameras["front"], "roof": {**roof, "lens": {"model": "equidistant", "fov_deg": 180}}}
+    found = compare(directory, change, ("cameras.yaml", {"cameras": other}))
+    assert found.words == ("camera roof changed", "camera side changed")

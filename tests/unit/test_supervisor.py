@@ -9,7 +9,7 @@ import pytest
 from parts import until
 
 from edged.errors import WorkerFailed
-from edged.supervisor import Policy, Supervisor
+from edged.supervisor import Policy, Supervisor, WorkerReport
 
 
 class Work:
@@ -71,6 +71,7 @@ def test_a_failing_worker_is_restarted_and_then_given_up(supervisor, caplog):
     assert isinstance(lost.error.__cause__, ValueError)
     assert supervisor.check() == [], "a loss is told once"
     assert "lucky: failed, restart 2 of 2" in caplog.text
+    assert supervisor.reports() == [WorkerReport("lucky", 2, lost=False), WorkerReport("hopeless", 2, lost=True)]
     supervisor.close()
     assert hopeless.runs == 3
 

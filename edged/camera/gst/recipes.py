@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from edged.camera.base import Opening
 from edged.errors import BackendUnavailable, CameraError
 
-COMPRESSED = (
-    "video/x-h264, stream-format=byte-stream, alignment=au; video/x-h265, stream-format=byte-stream, alignment=au; "
+COMPRESSED = (  # in whichever stream format parsebin chooses, by the decoders that are installed: the parser converts
+    "video/x-h264, alignment=au; video/x-h265, alignment=au; "
     "video/x-vp8; video/x-vp9; video/x-av1; video/mpeg, mpegversion=(int){1,2,4}; image/jpeg"
 )
 PARSERS = {"video/x-h264": "h264parse", "video/x-h265": "h265parse"}

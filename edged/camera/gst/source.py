@@ -123,7 +123,7 @@ class GstSource:
     def skip(self, grab: Grab) -> None:
         """The buffer goes back to its pool with the last reference."""
 
-    def rest(self) -> None:
+    def rest(self, warm: bool = False) -> None:
         """Free the decoder; the next one starts at a key frame."""
         if self._decoder is not None:
             self._decoder.close()

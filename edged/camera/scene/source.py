@@ -68,7 +68,7 @@ class SceneSource:
     def skip(self, grab: Grab) -> None:
         """Nothing was drawn."""
 
-    def rest(self) -> None:
+    def rest(self, warm: bool = False) -> None:
         """Nothing is held."""
 
     def drain(self) -> Sequence[Decoded]:

@@ -78,7 +78,7 @@ class ShmSource:
         """Leave the picture to its feeder."""
         grab.data.release()
 
-    def rest(self) -> None:
+    def rest(self, warm: bool = False) -> None:
         """Nothing is held."""
 
     def drain(self) -> Sequence[Decoded]:

@@ -11,9 +11,9 @@ from edged.engines.build.trt_work import Work
 from edged.engines.tensorrt.library import SHARING
 
 TACTIC_LIBRARIES = {
-    "CUBLAS": ("libcublas.so.11", "libcublas.so.12", "cublasCreate_v2"),
-    "CUBLAS_LT": ("libcublasLt.so.11", "libcublasLt.so.12", "cublasLtCreate"),
-    "CUDNN": ("libcudnn.so.8", "cudnnCreate"),
+    "CUBLAS": ("libcublas.so.11", "libcublas.so.12", "cublasGetProperty"),
+    "CUBLAS_LT": ("libcublasLt.so.11", "libcublasLt.so.12", "cublasLtGetProperty"),
+    "CUDNN": ("libcudnn.so.8", "cudnnGetProperty"),
 }
 """Tactic source -> the libraries that have it, any of them, and a function that they must have."""
 

@@ -65,7 +65,7 @@ class TrtEngine:
             contexts, arena = make_contexts(engines, sizes, library, self._device)
             slot = TrtSlot(
                 library, self._device, contexts, arena, self.model, self.max_batch, self.fixed_batch, request.input,
-                self._slots.put,
+                request.urgency, self._slots.put,
             )  # fmt: skip
             self._all.append(slot)
             graphs = slot.warm_up(graphs)

@@ -1,14 +1,15 @@
-"""What one inference works with: a stream, buffers, and for each batch size a context and a CUDA graph."""
+"""What one inference works with: a stream, buffers, and for each batch size a context and CUDA graphs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from edged.device.base import Device, DeviceError, Graph, Memory
 from edged.engines.base import EngineError
 from edged.engines.preprocess import Preprocessor
+from edged.engines.preprocess_device import DevicePreprocessor
 from edged.engines.tensorrt.library import Library
 from edged.errors import BackendUnavailable
 from edged.frame import Frame
@@ -19,9 +20,15 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+Feed = Literal["host", "device"]
+"""Where the pictures of a batch are: it decides how they get into the network's input."""
+
 
 class TrtSlot:
     """The means for one inference. Made, used and freed with the device active; see `Slot`.
+
+    A batch of host frames is converted by the CPU into page-locked memory and copied; frames of this device are read
+    where they are, by one kernel, and kept until the inference is done. Mixed batches do both, without a graph.
 
     Args:
         contexts: batch size -> execution context; the slot's own.
@@ -29,6 +36,7 @@ class TrtSlot:
         model: inputs and outputs; the one input is a picture.
         capacity: images in the largest inference.
         fixed: whether every inference has that many.
+        urgency: of its stream, in 0..1.
         give_back: takes the slot when it is released.
     """
 
@@ -42,22 +50,28 @@ class TrtSlot:
         capacity: int,
         fixed: bool,
         fmt: InputFormat,
+        urgency: float,
         give_back: Callable[[TrtSlot], None],
     ) -> None:
         self.capacity = capacity
         self._library, self._device, self._fixed = library, device, fixed
         self._contexts, self._arena = dict(contexts), arena
         self._give_back = give_back
-        self._stream, self._done = device.stream(), device.event()
+        self._stream, self._done = device.stream(urgency), device.event()
         self._memory: dict[str, Memory] = {}
         self._host: dict[str, NDArray[np.generic]] = {}
-        self._graphs: dict[int, Graph] = {}
+        self._graphs: dict[tuple[Feed, int], Graph] = {}
         self._outputs = [spec.name for spec in model.outputs]
         self._count = 0
+        self._frames: dict[int, Frame] = {}  # of this device, by place, until the inference is done
+        self._host_fed: list[int] = []
         self._input = model.inputs[0].name
         height, width = model.inputs[0].shape[2:]
-        self._preprocessor = Preprocessor((width or 0, height or 0), fmt)
+        size = (width or 0, height or 0)
+        self._preprocessor = Preprocessor(size, fmt)
+        self._pictures: DevicePreprocessor | None = None
         try:
+            self._pictures = DevicePreprocessor(device, size, fmt, model.inputs[0].dtype, capacity)
             self._prepare(model)
         except BaseException:
             self.free()
@@ -91,33 +105,47 @@ class TrtSlot:
         return shape
 
     def warm_up(self, graphs: bool) -> bool:
-        """Run every batch size once, and record it as a graph if wanted. Return whether all are recorded."""
+        """Run every batch size once, fed in both ways, and record it as graphs if wanted. Return whether all are."""
+        feeds: tuple[Feed, ...] = ("host", "device")
         for count in self._contexts:
-            if not self._enqueue(count):
-                raise EngineError(f"tensorrt: the first inference failed: {self._library.why()}")
-            self._stream.synchronize()
-            graph = self._device.capture(self._stream, partial(self._enqueue, count)) if graphs else None
-            if graph is not None:
-                self._graphs[count] = graph
-            else:
-                graphs = False
+            for feed in feeds:
+                if not self._enqueue(feed, count):
+                    raise EngineError(f"tensorrt: the first inference failed: {self._library.why()}")
+                self._stream.synchronize()
+            for feed in feeds if graphs else ():
+                graph = self._device.capture(self._stream, partial(self._enqueue, feed, count))
+                if graph is None:
+                    graphs = False
+                    break
+                self._graphs[feed, count] = graph
         if not graphs:
             self.forget_graphs()
         return graphs
 
     def fill(self, index: int, frame: Frame) -> Fit:
-        """Convert a host frame into the page-locked input; it is not read after that."""
-        return self._preprocessor.write(frame, self._host[self._input][index], index)
+        """Convert a host frame now, or note where a frame of this device is, which is then kept until `complete`."""
+        if frame.picture.device is None:
+            self._host_fed.append(index)
+            return self._preprocessor.write(frame, self._host[self._input][index], index)
+        assert self._pictures is not None
+        fit = self._pictures.describe(index, frame)
+        frame.retain()
+        self._frames[index] = frame
+        return fit
 
     def submit(self, count: int) -> None:
         """Enqueue copies and inference, or launch the graph that has them."""
         self._count = self.capacity if self._fixed else count
+        feed: Feed = "device" if self._frames else "host"
         try:
             with self._device.active():
-                graph = self._graphs.get(self._count)
+                if self._frames:
+                    self._await_frames()
+                mixed = self._frames and self._host_fed
+                graph = None if mixed else self._graphs.get((feed, self._count))
                 if graph is not None:
                     graph.launch(self._stream)
-                elif not self._enqueue(self._count):
+                elif not self._enqueue(feed, self._count):
                     raise EngineError(f"tensorrt: inference of {self._input!r} failed: {self._library.why()}")
                 self._done.record(self._stream)
         except DeviceError as exc:
@@ -130,10 +158,16 @@ class TrtSlot:
                 self._done.wait()
         except DeviceError as exc:
             raise EngineError(f"tensorrt: {exc}") from exc
+        self._let_go()
         return {name: self._host[name][: self._count] for name in self._outputs}
 
     def release(self) -> None:
         """Give the slot back."""
+        if self._frames:  # it was filled and not completed
+            with self._device.active():
+                self._stream.synchronize()
+            self._let_go()
+        self._host_fed.clear()
         self._give_back(self)
 
     def free(self) -> None:
@@ -145,8 +179,11 @@ class TrtSlot:
         self._contexts = {}
         for memory in (*self._memory.values(), *([] if self._arena is None else [self._arena])):
             memory.free()
+        if self._pictures is not None:
+            self._pictures.free()
         self._memory, self._host, self._arena = {}, {}, None
-        del self._stream, self._done
+        self._done.free()
+        self._stream.free()
 
     def forget_graphs(self) -> None:
         """Go over to plain enqueues."""
@@ -154,8 +191,32 @@ class TrtSlot:
             graph.free()
         self._graphs = {}
 
-    def _enqueue(self, count: int) -> bool:
-        self._device.copy_in(self._memory[self._input], self._host[self._input][:count], self._stream)
+    def _await_frames(self) -> None:
+        """Let the stream wait for the decoders, and the kernel find no picture of another batch."""
+        assert self._pictures is not None
+        for index in range(self._count):
+            frame = self._frames.get(index)
+            if frame is None:
+                self._pictures.leave_out(index)
+            elif frame.picture.ready:
+                self._stream.wait(frame.picture.ready)
+
+    def _let_go(self) -> None:
+        """Give back the frames that the inference has read: their source may write to them again."""
+        for frame in self._frames.values():
+            frame.release()
+        self._frames.clear()
+        self._host_fed.clear()
+
+    def _enqueue(self, feed: Feed, count: int) -> bool:
+        array, memory = self._host[self._input], self._memory[self._input]
+        if feed == "device":
+            assert self._pictures is not None
+            self._pictures.enqueue(count, memory, self._stream)
+            for index in self._host_fed:
+                self._device.copy_in(memory, array[index], self._stream, index * array[0].nbytes)
+        else:
+            self._device.copy_in(memory, array[:count], self._stream)
         done: bool = self._contexts[count].execute_async_v3(self._stream.handle)
         if not done:
             return False

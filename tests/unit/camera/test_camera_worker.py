@@ -54,7 +54,7 @@ class Scripted:
     def skip(self, grab):
         self.calls.append(("skip", grab.data))
 
-    def rest(self):
+    def rest(self, warm=False):
         self.calls.append(("rest", None))
 
     def drain(self):

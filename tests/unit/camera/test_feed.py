@@ -28,7 +28,7 @@ class Noted:
     def skip(self, grab):
         self.calls.append(("skip", grab.pts))
 
-    def rest(self):
+    def rest(self, warm=False):
         self.calls.append("rest")
 
     def drain(self):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import av
 import pytest
+from av.bitstream import BitStreamFilterContext
 
 from edged.camera.base import Opening
-from edged.camera.nal import H265Disposable, disposable_test, key_test
+from edged.camera.nal import AnnexB, H265Disposable, disposable_test, key_test
 from edged.camera.pyav import PyAvSource
 from edged.errors import CameraEnded
 
@@ -91,3 +92,29 @@ def test_a_broken_packet_is_no_reason_to_skip(extradata, data):
     test = disposable_test("h264", extradata)
     packet = av.Packet(data)
     assert test(packet) is False
+
+
+@pytest.mark.parametrize(("codec", "filter_name"), [("libx264", "h264_mp4toannexb"), ("libx265", "hevc_mp4toannexb")])
+def test_byte_streams_are_those_of_ffmpegs_own_filter(clip, codec, filter_name):
+    """But for the order: there the parameter sets come behind messages (SEI) that may need them already."""
+    with av.open(str(clip(frames=20, gop=8, codec=codec))) as container:
+        stream = container.streams.video[0]
+        ours = AnnexB(stream.codec_context.name, bytes(stream.codec_context.extradata))
+        theirs = BitStreamFilterContext(filter_name, stream)
+        for packet in container.demux(stream):
+            if packet.size:
+                made = ours(bytes(packet), packet.is_keyframe)
+                (wanted,) = theirs.filter(packet)
+                assert sorted(_units(made)) == sorted(_units(bytes(wanted)))
+
+
+def _units(stream):
+    return [unit.strip(b"\0") for unit in stream.split(b"\0\0\1") if unit.strip(b"\0")]
+
+
+def test_a_length_beyond_its_packet_is_cut_off():
+    make = AnnexB("h264", b"\x01\x64\x00\x1f\xff\xe1\x00\x02\x67\x01\x01\x00\x01\x68")
+    assert make(b"\0\0\0\2\x65\x88\0\0\xff\xff\x41", True) == (
+        b"\0\0\0\1\x67\x01\0\0\0\1\x68\0\0\0\1\x65\x88\0\0\0\1\x41"
+    )
+    assert make(b"", False) == b""

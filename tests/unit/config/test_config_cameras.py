@@ -7,7 +7,7 @@ from config_texts import CAMERAS, ID_RULE, Row, camera, expected, source
 
 URL = "URL whose ${…} are all ${cred:NAME} (letters, digits, _, - or ., at most 64)"
 CAMERA_KEYS = (
-    "backend, controls, height_px, loop, open_timeout_s, pace, pixel_format, rate_hz, source, stall_timeout_s, "
+    "backend, controls, height_px, lens, loop, open_timeout_s, pace, pixel_format, rate_hz, source, stall_timeout_s, "
     "transport, width_px"
 )
 

@@ -73,7 +73,28 @@ TABLE: list[Row] = [
     ("metrics: 9464", ["1: metrics: must be a map of keys to values, got 9464"]),
     (
         "metrics: {listen: 9464}",
-        ['1: metrics.listen: must be "HOST:PORT" with a port from 1 to 65535, got 9464'],
+        ['1: metrics.listen: must be "HOST:PORT" with a port from 1 to 65535, or unix:/ABSOLUTE/PATH, got 9464'],
+    ),
+    *(
+        (
+            f"metrics: {{listen: '{host}:9464'}}",
+            [
+                f"1: metrics.listen: '{host}:9464' is no loopback address, and whoever reaches the port may read it; "
+                "use 127.0.0.1:9464 or unix:/ABSOLUTE/PATH"
+            ],
+        )
+        for host in ("0.0.0.0", "192.0.2.7", "[::]", "*", "example.org", "lo")
+    ),
+    (
+        "metrics: {listen: 'unix:metrics.sock'}",
+        [
+            '1: metrics.listen: must be "HOST:PORT" with a port from 1 to 65535, or unix:/ABSOLUTE/PATH, '
+            "got 'unix:metrics.sock'"
+        ],
+    ),
+    (
+        f"metrics: {{listen: 'unix:/{'x' * 107}'}}",
+        [f"1: metrics.listen: must be a socket path of at most 107 bytes, got 'unix:/{'x' * 72}…"],
     ),
     ("log: {level: loud}", ["1: log.level: must be debug, info, warning or error, got 'loud'"]),
     ("engines: {store: 3}", ["1: engines.store: must be a path, got 3"]),

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from edged.config import Config, Secrets, json_schema, load_config
 from edged.config.schema import FILES
-from edged.config.validate import FILLED_IN, model_in
+from edged.config.validate import FILLED_IN, models_in
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs/configuration.md").read_text()
@@ -24,10 +24,10 @@ def keys(model: type[BaseModel], above: str = "") -> list[str]:
     found = []
     for name, field in model.model_fields.items():
         path = above + (field.alias or name)
-        below = model_in(field.annotation)
-        if below is not None:
-            found += keys(below, "" if path == "cameras" else f"{path}.")
-        elif name not in FILLED_IN:
+        below = list(models_in(field.annotation))
+        for one in below:
+            found += keys(one, "" if path == "cameras" else f"{path}.")
+        if not below and name not in FILLED_IN:
             found.append(path)
     return found
 
@@ -46,7 +46,9 @@ def credentials(config: Config) -> dict[str, str]:
     return dict.fromkeys(re.findall(r"credential '(\w+)'", str(config.missing_credentials(Secrets()))), "user:secret")
 
 
-@pytest.mark.parametrize(("name", "needed"), [("jetson", {"curve", "left", "right"}), ("drive", {"curve"})])
+@pytest.mark.parametrize(
+    ("name", "needed"), [("jetson", {"curve", "left", "right"}), ("drive", {"curve"}), ("surround", {"roof"})]
+)
 def test_a_reference_configuration_is_valid(name, needed, tmp_path):
     directory = copied(name, tmp_path)
     config = load_config(directory)
@@ -58,7 +60,7 @@ def test_a_reference_configuration_is_valid(name, needed, tmp_path):
     assert config.notes == ()
 
 
-@pytest.mark.parametrize("name", ["jetson", "drive"])
+@pytest.mark.parametrize("name", ["jetson", "drive", "surround"])
 def test_a_reference_configuration_names_the_demos_models(name):
     for path in (ROOT / "configs" / name / "tasks").glob("*.yaml"):
         assert re.search(r"onnx: \.\./\.\./demo/models/(\w+\.onnx)", path.read_text())[1] in MODELS
@@ -99,7 +101,7 @@ def test_the_schema_has_every_key_with_a_description_and_no_more():
 
 
 def _models(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
-    below = [found for field in model.model_fields.values() if (found := model_in(field.annotation))]
+    below = [found for field in model.model_fields.values() for found in models_in(field.annotation)]
     return {model.__name__: model} | {name: m for b in below for name, m in _models(b).items()}
 
 

@@ -82,5 +82,5 @@ def test_an_endpoint_that_others_can_reach_needs_keys(endpoint, local):
 
 
 def test_an_address_prints_as_it_was_written():
-    for text in ("127.0.0.1:9464", "[::1]:80", "localhost:1"):
+    for text in ("127.0.0.1:9464", "127.8.9.10:1", "[::1]:80", "localhost:1", "unix:/run/edged/metrics.sock"):
         assert str(MetricsConfig.model_validate({"listen": text}).listen) == text

@@ -78,6 +78,8 @@ def test_status_prints_what_there_is(command, daemon):
     assert "s/s planned" not in plain
     assert "SIGNAL" not in plain
     assert "COST_MS" not in plain
+    assert "LATENCY_MS" not in plain
+    assert "temperature" not in plain
     assert "4.2  front" in plain
 
 
@@ -105,6 +107,38 @@ def test_status_prints_devices_costs_signals_and_new_causes(command, daemon):
     header, row = rows[-2:]
     assert (header[-1], row[-1]) == ("UNSYNCED", "77")
     assert row == ["lane", "front", "9", "5", "1", "1", "1", "0", "0", "0", "77"]
+
+
+def test_status_prints_the_sensors_and_what_the_stages_took(command, daemon):
+    telemetry = {
+        "age_s": 0.3,
+        "temperatures": [{"zone": "tj-thermal", "celsius": 52.968, "passive_c": 99.0}],
+        "clocks": [
+            {"name": "cpu0", "hz": 2.2e9, "cap_hz": None, "highest_hz": 2.2e9},
+            {"name": "gpu0", "hz": None, "cap_hz": 1.3e9, "highest_hz": 1.3e9},
+        ],
+        "rails": [{"name": "VDD_CPU_CV", "watts": 3.306, "volts": 18.784, "amperes": 0.176}],
+        "loads": [
+            {"unit": "gpu0", "share": 0.366, "measure": "busy"},
+            {"unit": "nvdla0", "share": 0.0, "measure": "powered"},
+        ],
+        "memories": [{"unit": "gpu1", "used_bytes": 1_500_000_000, "total_bytes": 80_000_000_000}],
+        "missing": ["temperature cv0-thermal"],
+    }
+    latency = {"decode": 2.04, "total": 103.0, "publish": 0.75}
+    state = {**STATE, "telemetry": telemetry, "tasks": [{**TASK, "latency_ms": latency}]}
+    lines = command(status, "status", "--connect", daemon(status=state)).splitlines()
+    assert lines[1:7] == [
+        "temperature: tj-thermal 53.0 C",
+        "clock: cpu0 2.20 GHz",
+        "power: VDD_CPU_CV 3.31 W",
+        "load: gpu0 37 %, nvdla0 0 % powered",
+        "memory: gpu1 1.5 of 80.0 GB",
+        "no reading: temperature cv0-thermal",
+    ]
+    rows = [line.split() for line in lines]
+    assert ["LATENCY_MS", "DECODE", "TOTAL", "PUBLISH"] in rows
+    assert ["lane", "2.0", "103.0", "0.8"] in rows
 
 
 def test_a_camera_that_caught_up_shows_how_many_frames(capsys):

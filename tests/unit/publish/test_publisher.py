@@ -11,6 +11,7 @@ from parts import until
 
 from edged.client import Subscriber
 from edged.errors import BackendUnavailable
+from edged.publish.latencies import STAGES
 from edged.publish.publisher import QUEUE_PER_CAMERA, Publisher, Sent
 from edged.publish.wire import listened_task, pack, result_topic, task_topic, unpack
 from edged.results import EngineUse, Latency, Result
@@ -91,6 +92,19 @@ def test_the_oldest_is_dropped_counted_and_seen_as_a_gap(publisher, gate):
         assert subscriber.gaps == {("t", "c"): lost, ("t", "quiet"): 0}
     assert publisher.sent()["t", "c"] == Sent(21, lost)
     assert publisher.sent()["t", "quiet"] == Sent(1, 0)
+
+
+def test_how_long_they_took_is_known_of_those_that_were_sent(publisher, gate):
+    with listen(publisher, gate) as subscriber:
+        publisher.post(result(0))
+        publisher.post(result(0, task="other"))
+        _, message = subscriber.receive_message(5)
+    until(lambda: set(publisher.latencies()) == {"t", "other"}, what="both")
+    stages = publisher.latencies()["t"]
+    assert {stage: sum(one.counts) for stage, one in stages.items()} == dict.fromkeys(STAGES, 1)
+    assert (stages["decode"].sum_ms, stages["total"].sum_ms) == (1, 5)
+    since_capture_ms = (message["t"]["publish_mono_ns"] - message["t"]["mono_ns"]) / 1e6
+    assert stages["publish"].sum_ms == pytest.approx(since_capture_ms - 5)
 
 
 def test_a_lossless_sender_waits_instead(publisher, gate):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edged.plan import DeviceShare
-from edged.scheduler.budget import HEADROOM, Budget, Device, Place
+from edged.scheduler.budget import HEADROOM, Budget, Device, EngineCounts, Place
 from edged.scheduler.claims import DeviceCounts
 from edged.scheduler.costs import fit
 from edged.scheduler.demand import EngineLoad
@@ -145,6 +145,16 @@ def test_a_reload_keeps_what_was_measured_of_engines_that_stay(budget):
     measure(budget, 1, 0.01, engine="other")
     budget.place({"cpu": Device(2, 2)}, {"net": Place("cpu", 4), "other": Place("cpu", 1), "new": Place("cpu", 1)})
     assert set(budget.costs()) == {"net"}
+
+
+def test_batches_are_counted_by_size_for_as_long_as_their_engine_stays(budget):
+    measure(budget, 1, 0.25, 2)
+    measure(budget, 4, 0.5, 1)
+    measure(budget, 1, 0.5, 1, engine="other")
+    assert budget.engines()["net"] == EngineCounts({1: 2, 4: 1}, 1.0)
+    assert budget.engines()["other"] == EngineCounts({1: 1}, 0.5)
+    budget.place({"cpu": Device(2, 2)}, {"net": Place("cpu", 4), "new": Place("cpu", 1)})
+    assert budget.engines() == {"net": EngineCounts({1: 2, 4: 1}, 1.0), "new": EngineCounts()}
 
 
 def half_lost(budget, clock, busy, levels=(), priority=0):

@@ -1,4 +1,4 @@
-"""Heat and power states, on a fabricated tree and on this machine's own."""
+"""What heat and power states leave, from the sensors of a fabricated tree and of this machine's own."""
 
 from __future__ import annotations
 
@@ -7,6 +7,17 @@ from pathlib import Path
 import pytest
 
 from edged.scheduler.heat import Heat, Limit
+from edged.telemetry.sensors import SYSFS, Sensors
+
+
+class Machine:
+    """The limits of a machine whose sensors are below `root`."""
+
+    def __init__(self, root: Path = SYSFS) -> None:
+        self.sensors, self.heat = Sensors(root), Heat()
+
+    def limits(self) -> dict[str, Limit]:
+        return self.heat.limits(self.sensors.read())
 
 
 def put(root: Path, **files: str) -> Path:
@@ -39,14 +50,14 @@ def test_a_cool_machine_at_its_full_clock_has_no_limit(tmp_path):
     zone(tmp_path, 0, "tj-thermal", "61500")
     policy(tmp_path, 0, "2201600")
     gpu(tmp_path, "1300500000")
-    assert Heat(tmp_path).read() == {}
+    assert Machine(tmp_path).limits() == {}
 
 
 def test_a_capped_clock_is_told_with_its_frequencies(tmp_path):
     policy(tmp_path, 0, "1200000")
     policy(tmp_path, 4, "2201600", cpus="4 5")
     gpu(tmp_path, "612000000")
-    limits = Heat(tmp_path).read()
+    limits = Machine(tmp_path).limits()
     assert limits["cpu"] == Limit(clock=0.697, words="cpu capped at 1.2 of 2.2 GHz")
     assert limits["gpu0"] == Limit(clock=0.471, words="gpu0 capped at 0.612 of 1.3 GHz")
     assert limits["cpu"].factor == 0.697
@@ -57,21 +68,21 @@ def test_a_zone_near_its_passive_trip_leaves_less_time_to_its_devices(tmp_path):
     gpu(tmp_path, "1300500000", "17000000.ga10b")
     folder = zone(tmp_path, 0, "tj-thermal", "92500")
     zone(tmp_path, 1, "PMIC-Die", "100000", passive="100000")
-    heat = Heat(tmp_path)
+    machine = Machine(tmp_path)
     limit = Limit(heat=0.88, words="tj-thermal 92.5 C, 2.5 below its passive trip")
-    assert heat.read() == {"cpu": limit, "gpu0": limit}
+    assert machine.limits() == {"cpu": limit, "gpu0": limit}
     put(folder, temp="97000")
-    assert heat.read()["cpu"] == Limit(heat=0.65, words="tj-thermal 97 C, 2 above its passive trip")
+    assert machine.limits()["cpu"] == Limit(heat=0.65, words="tj-thermal 97 C, 2 above its passive trip")
     put(folder, temp="112000")
-    assert heat.read()["cpu"].heat == 0.5
+    assert machine.limits()["cpu"].heat == 0.5
     put(folder, temp="70000")
-    assert heat.read() == {}
+    assert machine.limits() == {}
 
 
 def test_clock_and_heat_add_up(tmp_path):
     policy(tmp_path, 0, "1100800")
     zone(tmp_path, 0, "CPU-therm", "95000")
-    limit = Heat(tmp_path).read()["cpu"]
+    limit = Machine(tmp_path).limits()["cpu"]
     assert (limit.clock, limit.heat, limit.factor) == (0.5, 0.75, 0.375)
     assert limit.words == "cpu capped at 1.1 of 2.2 GHz; cpu-therm 95 C, 0 above its passive trip"
 
@@ -79,11 +90,11 @@ def test_clock_and_heat_add_up(tmp_path):
 def test_a_temperature_that_trembles_does_not_change_the_words(tmp_path):
     policy(tmp_path, 0, "2201600")
     folder = zone(tmp_path, 0, "cpu-thermal", "92500")
-    heat = Heat(tmp_path)
-    first = heat.read()
+    machine = Machine(tmp_path)
+    first = machine.limits()
     for milli_c in ("92900", "91800", "93400", "92500"):
         put(folder, temp=milli_c)
-        assert heat.read() == first
+        assert machine.limits() == first
 
 
 @pytest.mark.parametrize(
@@ -96,33 +107,33 @@ def test_nonsense_is_no_limit(tmp_path, nonsense):
     zone(tmp_path, 1, "gpu-thermal", "99000", passive=nonsense)
     zone(tmp_path, 2, nonsense.replace("\x00", ""), "99000")
     gpu(tmp_path, nonsense)
-    assert Heat(tmp_path).read() == {}
+    assert Machine(tmp_path).limits() == {}
 
 
 def test_a_video_engine_is_no_gpu(tmp_path):
     gpu(tmp_path, "306000000", "gpu-nvd-0")
-    assert Heat(tmp_path).read() == {}
+    assert Machine(tmp_path).limits() == {}
 
 
 def test_files_that_vanish_or_cannot_be_read_are_no_limit(tmp_path):
     zones, policies = zone(tmp_path, 0, "cpu-thermal", "99000"), policy(tmp_path, 0, "1100800")
-    heat = Heat(tmp_path)
-    assert heat.read()["cpu"].factor < 0.5
+    machine = Machine(tmp_path)
+    assert machine.limits()["cpu"].factor < 0.5
     (zones / "temp").unlink()
     (zones / "temp").mkdir()  # reading it gives EISDIR, as a sleeping sensor gives EAGAIN
     (policies / "scaling_max_freq").unlink()
-    assert heat.read() == {}
+    assert machine.limits() == {}
 
 
 def test_a_tree_that_is_not_there_is_no_limit(tmp_path):
-    assert Heat(tmp_path / "none").read() == {}
+    assert Machine(tmp_path / "none").limits() == {}
 
 
 def test_this_machine_can_be_read_and_nothing_stays_open():
     before = len(list(Path("/proc/self/fd").iterdir()))
-    heat = Heat()
+    machine = Machine()
     for _ in range(3):
-        for device, limit in heat.read().items():
+        for device, limit in machine.limits().items():
             assert device in ("cpu", "gpu0")
             assert 0 < limit.factor <= 1
             assert limit.words

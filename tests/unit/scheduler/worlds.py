@@ -72,7 +72,7 @@ def machines(cameras=CAMERAS, engines=ENGINES, devices=("cpu", "gpu0")):
 
 
 def work_by_hand(plan, tasks, cameras, machine):
-    """Add up what a plan costs: each camera decoded once, each picture inferred once for an engine, in full batches."""
+    """Add up what a plan costs: each camera decoded once for itself and its views, each picture inferred once."""
     inferred, decoded = {}, {}
     for one in tasks:
         rate_hz = plan.tasks[one.task].rate_hz
@@ -81,7 +81,8 @@ def work_by_hand(plan, tasks, cameras, machine):
             if rate_hz > 0 and camera.camera in one.cameras and counts:
                 key, stream_hz = (one.engine, camera.camera), camera.rate_hz or 1e9
                 inferred[key] = max(inferred.get(key, 0.0), min(rate_hz, stream_hz))
-                decoded[camera.camera] = camera.rate_hz or max(one.rate_hz, decoded.get(camera.camera, 0.0))
+                decoder = camera.of or camera.camera
+                decoded[decoder] = camera.rate_hz or max(one.rate_hz, decoded.get(decoder, 0.0))
     work = {"cpu": sum(rate * machine.decode_s.get(camera, 0.0) for camera, rate in decoded.items())}
     for (engine, _), rate_hz in inferred.items():
         if engine in machine.engines:

@@ -139,3 +139,25 @@ def test_a_vehicle_whose_parts_do_not_fit_is_refused(parts, words):
     whole = {"tasks": (task("one"),), "engines": {"net": net()}, "devices": {"cpu": Device(1, 1)}}
     with pytest.raises(ValueError, match=words):
         Vehicle(tuple(map(camera, CAMERAS)), **{**whole, **parts})
+
+
+def test_a_view_is_inferred_for_itself_and_decoded_by_its_camera():
+    cameras = (
+        camera("roof", rate_hz=20.0, decode_ms=2.0),
+        camera("left", view_of="roof"),
+        camera("right", view_of="roof"),
+    )
+    one = vehicle(task("both", "left", "right", rate_hz=10.0), task("off", "roof", active=False), cameras=cameras)
+    tasks, rows, devices = told(one)
+    assert tasks["both"]["rate_hz"] == pytest.approx(10.0, rel=0.05)
+    assert tasks["both"]["offered"] == pytest.approx(2 * 10 * 20, abs=4)
+    assert tasks["both"]["waiting"] <= 2
+    assert devices["cpu"]["planned"] == pytest.approx(20 * 0.002 + 2 * 10 * 0.005, rel=0.01)
+    assert devices["cpu"]["busy"] == pytest.approx(20 * 0.002 + 2 * 10 * 0.005, rel=0.05)
+    assert {row["mode"] for row in rows.values()} == {"hot"}
+    groups = {"both": Sync(1.0, 50.0, ("left", "right"))}
+    outcome = Simulation(vehicle(task("both", "left", "right"), cameras=cameras, syncs=groups)).run(5.0)
+    assert outcome.leased <= 2
+    assert sums(outcome, "both")["unsynced"] <= 2  # before the second view has given its first frame
+    with pytest.raises(ValueError, match="view left: there is no camera 'front' that it could be of"):
+        vehicle(task("both", "left"), cameras=(camera("roof"), camera("left", view_of="front")))

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from edged.tasks.nms import best_first, nms
+from edged.geometry import fit_frame
+from edged.tasks import boxes as boxes_module
+from edged.tasks.boxes import BoxPicker
+from edged.tasks.labels import Labels
+from edged.tasks.nms import best_first, nms, nms_few
 
 
 def iou(a: list[float], b: list[float]) -> float:
@@ -88,3 +93,28 @@ def test_order_never_matters(found: tuple, iou_max: float, random: object) -> No
     other = shuffled[nms(boxes[shuffled], scores[shuffled], classes[shuffled], iou_max, 300)]
     assert (boxes[one] == boxes[other]).all()
     assert (classes[one] == classes[other]).all()
+
+
+@given(candidates(), st.sampled_from([0.0, 0.3, 0.5, 1.0]), st.integers(1, 40))
+def test_few_candidates_give_what_many_would(made, iou_max, limit):
+    boxes, scores, classes = made
+    rows = [(score, kind, *corners) for score, kind, corners in
+            zip(scores.tolist(), classes.tolist(), boxes.tolist(), strict=True)]  # fmt: skip
+    kept = nms_few(rows, iou_max, limit)
+    assert kept == [rows[index] for index in nms(boxes, scores, classes, iou_max, limit).tolist()]
+    assert nms_few(rows, None, limit) == [rows[index] for index in best_first(boxes, scores, classes)[:limit].tolist()]
+
+
+@given(candidates(), st.sampled_from([None, 0.5]), st.sampled_from([(), (0, 2)]))
+def test_the_quick_way_to_boxes_is_the_other_one(made, iou_max, kept):
+    boxes, scores, classes = made
+    boxes = np.concatenate((boxes, np.array([[np.nan, 0, 1, 1], [5, 5, 5, 9]], np.float32)))
+    scores, classes = np.append(scores, [0.9, 0.9]).astype(np.float32), np.append(classes, [0, 0])
+    picker, fit = BoxPicker(Labels(("a", "b", "c"), kept), iou_max, 30), fit_frame((640, 360), (64, 48), "letterbox")
+    quick = picker.pick(boxes, scores, classes, fit)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(boxes_module, "FEW", -1)
+        slow = picker.pick(boxes, scores, classes, fit)
+    assert [box.label for box in quick] == [box.label for box in slow]
+    for one, two in zip(quick, slow, strict=True):
+        assert (one.x1, one.y1, one.x2, one.y2, one.score) == pytest.approx((two.x1, two.y1, two.x2, two.y2, two.score))

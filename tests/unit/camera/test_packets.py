@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from edged.camera import pyav
+from edged.camera import packets
 from edged.camera.base import Opening
-from edged.camera.pyav import PyAvSource
+from edged.camera.packets import PacketReader
 
 
 @pytest.fixture
 def source(clip):
-    source = PyAvSource(Opening("c", "file", str(clip()), str))
+    source = PacketReader(Opening("c", "file", str(clip()), str))
     yield source
     source.close()
 
@@ -20,14 +20,14 @@ def source(clip):
 def clocks(monkeypatch):
     """Wall clock and CLOCK_MONOTONIC in nanoseconds, to be moved by hand."""
     now = {"wall": 1_700_000_000_000_000_000, "mono": 5_000_000_000}
-    monkeypatch.setattr(pyav.time, "time_ns", lambda: now["wall"])
-    monkeypatch.setattr(pyav.time, "monotonic_ns", lambda: now["mono"])
+    monkeypatch.setattr(packets.time, "time_ns", lambda: now["wall"])
+    monkeypatch.setattr(packets.time, "monotonic_ns", lambda: now["mono"])
     return now
 
 
 @pytest.mark.parametrize("step_s", [3600, -3600, 2, -2])
 def test_a_step_of_our_wall_clock_leaves_the_age_of_a_senders_stamp_as_it_is(clocks, step_s, clip):
-    opened = PyAvSource(Opening("c", "file", str(clip()), str))
+    opened = PacketReader(Opening("c", "file", str(clip()), str))
     sent_ns = clocks["wall"] - 30_000_000
     assert opened._sent(sent_ns).mono_ns == clocks["mono"] - 30_000_000
     clocks["wall"] += step_s * 1_000_000_000
@@ -39,7 +39,7 @@ def test_a_step_of_our_wall_clock_leaves_the_age_of_a_senders_stamp_as_it_is(clo
 
 def test_a_wall_clock_that_was_wrong_when_the_stream_was_opened_is_read_anew(clocks, clip):
     clocks["wall"] -= 10**18
-    opened = PyAvSource(Opening("c", "file", str(clip()), str))
+    opened = PacketReader(Opening("c", "file", str(clip()), str))
     clocks["wall"] += 10**18
     assert opened._sent(clocks["wall"] - 1000).mono_ns == clocks["mono"] - 1000
     opened.close()

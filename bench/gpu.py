@@ -1,0 +1,263 @@
+"""The GPU path beside its ceilings, in one run.
+
+    python bench/gpu.py prepare VIDEO OUT.mp4             a 1080p H.264 file at 30 Hz from any video, 10 s
+    python bench/gpu.py kernel                            microseconds of the conversion kernel
+    python bench/gpu.py decode OUT.mp4 [--cameras 16]     decoding as fast as possible, through edged and by hand
+    python bench/gpu.py daemon OUT.mp4 MODEL STORE [--cameras 64 --rate 30 --seconds 60 --batch 1 --precision fp32]
+
+`daemon` needs FastestDet's engine in STORE (`edged engine build`); the loop by hand runs the same engine file.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from edged.bench.load import Load, configuration
+from edged.child import DaemonProcess
+
+BY_HAND = Path(__file__).with_name("gpu_by_hand.py")
+
+
+def prepare(args):
+    """Encode ten seconds of 1080p at 30 Hz, a key frame each second, nothing reordered."""
+    import av
+
+    with av.open(args.video) as source, av.open(args.out, "w") as target:
+        stream = target.add_stream("libx264", rate=30)
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 1920, 1080, "yuv420p", 6_000_000
+        stream.options = {"preset": "veryfast", "g": "30", "bf": "0"}
+        count = 0
+        while count < 300:
+            source.seek(0)
+            for frame in source.decode(video=0):
+                scaled = frame.reformat(1920, 1080, "yuv420p")
+                scaled.pts, scaled.time_base = count, Fraction(1, 30)
+                target.mux(stream.encode(scaled))
+                count += 1
+                if count == 300:
+                    break
+        target.mux(stream.encode(None))
+
+
+def captured(device, stream, converters, batch, out):
+    def enqueue():
+        for converter in converters:
+            converter.launch(batch, out, stream)
+        return True
+
+    return device.capture(stream, enqueue)
+
+
+def kernel(args):
+    """Time batches of 16 pictures, rotated over more memory than the cache holds."""
+    from cuda.bindings import driver
+
+    from edged.device.gpu import open_device
+    from edged.engines.preprocess_device import DevicePreprocessor
+    from edged.frame import Capture, Color, DevicePlane, Frame, Picture, PixelFormat
+    from edged.tensor import InputFormat
+
+    width, height, batch, sets = 1920, 1080, 16, 8
+    with closing(open_device(0)) as device, device.active():
+        stream, rng = device.stream(), np.random.default_rng(1)
+        host = device.pinned((height * 3 // 2, width), np.uint8)
+        pictures = []
+        for _ in range(batch * sets):
+            host[:] = rng.integers(0, 256, host.shape, np.uint8)
+            memory = device.allocate(host.nbytes)
+            device.copy_in(memory, host, stream)
+            stream.synchronize()
+            planes = (
+                DevicePlane(memory.pointer, width, width, height),
+                DevicePlane(memory.pointer + width * height, width, width // 2, height // 2),
+            )
+            picture = Picture(width, height, PixelFormat.NV12, Color("bt709"), planes, device=0)
+            pictures.append((memory, Frame("c", 0, picture, Capture(0, 0, "arrival"), 0, 0)))
+        print(f"{device.name}: {batch} pictures of {width}x{height} NV12, rotated over "
+              f"{sets * batch * host.nbytes / 1e6:.0f} MB")  # fmt: skip
+        begin, end = (driver.cuEventCreate(0)[1] for _ in range(2))
+        for dtype, fmt in (("float16", InputFormat("stretch", "bgr")), ("float32", InputFormat("stretch", "bgr"))):
+            converters, out = [], device.allocate(batch * 3 * 352 * 352 * 4)
+            for number in range(sets):
+                converters.append(DevicePreprocessor(device, (352, 352), fmt, dtype, batch))
+                for index in range(batch):
+                    converters[-1].describe(index, pictures[number * batch + index][1])
+                converters[-1].enqueue(batch, out, stream)
+            stream.synchronize()
+            graph = captured(device, stream, converters, batch, out)
+            rounds = 50
+            graph.launch(stream)
+            driver.cuEventRecord(begin, stream.handle)
+            for _ in range(rounds):
+                graph.launch(stream)
+            driver.cuEventRecord(end, stream.handle)
+            stream.synchronize()
+            _, milliseconds = driver.cuEventElapsedTime(begin, end)
+            print(f"{dtype}: {1000 * milliseconds / rounds / sets:.1f} us a batch")
+            graph.free()
+            for converter in converters:
+                converter.free()
+            out.free()
+        for memory, _ in pictures:
+            memory.free()
+        stream.free()
+
+
+def through_source(args):
+    """Return frames a second of edged's own source in one thread for each camera."""
+    from edged.camera.base import Opening
+    from edged.camera.nvdec import NvdecSource
+    from edged.errors import CameraEnded
+
+    counts, stop = [0] * args.cameras, threading.Event()
+
+    def work(number):
+        source = NvdecSource(Opening(f"c{number}", "file", args.video, str))
+        while not stop.is_set():
+            try:
+                pictures = source.decode(source.grab())
+            except CameraEnded:
+                pictures = source.drain()
+                source.rewind()
+            for decoded in pictures:
+                counts[number] += 1
+                decoded.on_release()
+        source.close()
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(args.cameras)]
+    for thread in threads:
+        thread.start()
+    time.sleep(5)
+    before, begin_s, cpu_s = sum(counts), time.monotonic(), time.process_time()
+    time.sleep(args.seconds)
+    rate = (sum(counts) - before) / (time.monotonic() - begin_s)
+    cores = (time.process_time() - cpu_s) / (time.monotonic() - begin_s)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    return {"decoded_hz": round(rate, 1), "cores": round(cores, 2)}
+
+
+def by_hand(part, *arguments):
+    command = [sys.executable, str(BY_HAND), part, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def decode(args):
+    print("| round | by hand, Hz | edged, Hz | edged / by hand | by hand, cores | edged, cores |\n|" + " --- |" * 6)
+    for number in range(args.rounds):
+        hand = by_hand("decode", args.video, "--cameras", args.cameras, "--seconds", args.seconds)
+        own = through_source(args)
+        share = own["decoded_hz"] / hand["decoded_hz"]
+        print(f"| {number + 1} | {hand['decoded_hz']} | {own['decoded_hz']} | {share:.3f} | {hand['cores']} "
+              f"| {own['cores']} |", flush=True)  # fmt: skip
+
+
+def newest_plan(store, precision):
+    """Return the engine file that was built last, for the loop by hand."""
+    return max(store.glob(f"*.tensorrt.{precision}.*.plan"), key=lambda path: path.stat().st_mtime)
+
+
+def daemon(args):
+    model = {"onnx": str(Path(args.model).resolve()), "parser": "fastestdet", "score_min": 0.5}
+    engine = {"backend": ["tensorrt"], "precision": args.precision, "batch": args.batch}
+    load = Load(Path(args.video).resolve(), model, engine, Path(args.store).resolve())
+    if not args.only_edged:
+        plan = args.plan or newest_plan(load.store, args.precision)
+        hand = by_hand("run", load.video, plan, "--cameras", args.cameras, "--rate", args.rate, "--seconds",
+                       args.seconds)  # fmt: skip
+        print("by hand:", json.dumps(hand), flush=True)
+    log = Path(args.log).open("wb") if args.log else subprocess.DEVNULL  # noqa: SIM115
+    with (
+        configuration(load, [load.video] * args.cameras, "realtime", args.rate, deadline_ms=200) as directory,
+        DaemonProcess(directory, log, {"OPENBLAS_NUM_THREADS": "1"}) as process,
+        process.subscriber(queue=0) as subscriber,
+    ):
+        begin_s = time.monotonic()
+        first = subscriber.receive(120)
+        print(f"edged: first result after {time.monotonic() - begin_s:.2f} s, {first and first.message['engine']}")
+        until_s = time.monotonic() + args.warm_up
+        while time.monotonic() < until_s:
+            subscriber.receive(0.1)
+        before, cpu_s, begin_s = process.status(), process.cpu_s(), time.monotonic()
+        ages, sizes, stages = [], [], {name: [] for name in ("decode", "wait", "convert", "infer", "parse", "send")}
+        while time.monotonic() - begin_s < args.seconds:
+            result = subscriber.receive(1)
+            if result is None:
+                continue
+            spent, t = result.latency_ms, result.message["t"]
+            rest = spent["wait"] + spent["convert"] + spent["infer"] + spent["parse"]
+            decoded_ns = t["mono_ns"] + 1e6 * (spent["total"] - rest)
+            ages.append((t["publish_mono_ns"] - decoded_ns) / 1e6)
+            sizes.append(result.message["engine"]["batch"])
+            for name, values in stages.items():
+                values.append(spent.get(name, ages[-1] - rest))
+        took_s, cpu_s, after = time.monotonic() - begin_s, process.cpu_s() - cpu_s, process.status()
+    ages.sort()
+    task = {}
+    for counts in (row["frames"] for row in after["tasks"]):
+        for camera in counts.values():
+            for cause, count in camera.items():
+                task[cause] = task.get(cause, 0) + count
+    for counts in (row["frames"] for row in before["tasks"]):
+        for camera in counts.values():
+            for cause, count in camera.items():
+                task[cause] -= count
+    stage = {name: round(1e6 * (after["cpu_s"][name] - before["cpu_s"][name]) / max(1, len(ages)))
+             for name in ("decode", "convert", "infer", "parse")}  # fmt: skip
+    print("| ms | decode | wait | convert | infer | parse | send |\n|" + " --- |" * 7)
+    for share in (0.5, 0.99):
+        cells = (f"{float(np.quantile(values, share)):.2f}" for values in stages.values())
+        print(f"| p{100 * share:g} | " + " | ".join(cells) + " |")
+    row = {
+        "results_hz": round(len(ages) / took_s, 1), "p50_ms": round(ages[len(ages) // 2], 2),
+        "p99_ms": round(ages[int(len(ages) * 0.99)], 2), "cores": round(cpu_s / took_s, 2), "frames": task,
+        "batch": round(float(np.mean(sizes)), 2), "cpu_us": stage, "backend": after["cameras"][0].get("backend"),
+    }  # fmt: skip
+    print("edged:", json.dumps(row), flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parts = parser.add_subparsers(dest="part", required=True)
+    one = parts.add_parser("prepare")
+    one.add_argument("video")
+    one.add_argument("out")
+    parts.add_parser("kernel")
+    one = parts.add_parser("decode")
+    one.add_argument("video")
+    one.add_argument("--cameras", type=int, default=16)
+    one.add_argument("--seconds", type=float, default=10)
+    one.add_argument("--rounds", type=int, default=2)
+    one = parts.add_parser("daemon")
+    one.add_argument("video")
+    one.add_argument("model")
+    one.add_argument("store")
+    one.add_argument("--plan", help="the engine file for the loop by hand")
+    one.add_argument("--cameras", type=int, default=64)
+    one.add_argument("--rate", type=float, default=30)
+    one.add_argument("--seconds", type=float, default=60)
+    one.add_argument("--warm-up", type=float, default=15)
+    one.add_argument("--batch", type=int, default=1)
+    one.add_argument("--precision", default="fp32")
+    one.add_argument("--only-edged", action="store_true")
+    one.add_argument("--log")
+    args = parser.parse_args()
+    {"prepare": prepare, "kernel": kernel, "decode": decode, "daemon": daemon}[args.part](args)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    main()

@@ -1,0 +1,140 @@
+"""The contract of camera sources over NVDEC: on the stand-ins for driver and decoder, and on this machine's GPU."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+
+import cuda_double
+import nvdec_double
+import pytest
+import test_camera_contract as contract
+from parts import number_of
+from pictures import host_planes
+
+from edged.camera.base import Opening
+from edged.device import gpu
+from edged.errors import BackendUnavailable, CameraError
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """The devices that the stand-in handed out."""
+    devices = []
+
+    def open_device(number):
+        devices.append(cuda_double.HostDevice(number))
+        return devices[-1]
+
+    monkeypatch.setattr(gpu, "open_device", open_device)
+    return devices
+
+
+def stand_in(monkeypatch, request):
+    request.getfixturevalue("opened")
+    monkeypatch.setitem(sys.modules, "PyNvVideoCodec", nvdec_double.make_library())
+
+
+def real(monkeypatch, request):
+    try:
+        importlib.import_module("PyNvVideoCodec")
+        gpu.open_device(0).close()
+    except (ImportError, BackendUnavailable) as missing:
+        pytest.skip(f"no NVDEC here ({missing})")
+
+
+@pytest.fixture(params=[stand_in, real])
+def source_class(request, monkeypatch):
+    request.param(monkeypatch, request)
+    monkeypatch.delitem(sys.modules, "edged.camera.nvdec", raising=False)
+    return importlib.import_module("edged.camera.nvdec").NvdecSource
+
+
+@pytest.fixture
+def opening(clip):
+    return Opening("front", "file", str(clip(frames=30, bframes=2)), str)
+
+
+@pytest.fixture
+def source(source_class, opening):
+    source = source_class(opening)
+    yield source
+    source.close()
+
+
+for name, test in vars(contract).items():
+    if name.startswith("test_") and {"source", "source_class"} & set(inspect.signature(test).parameters):
+        globals()[name] = test
+
+
+def numbers(pictures):
+    found = [number_of(host_planes(decoded.picture)[0]) for decoded in pictures]
+    for decoded in pictures:
+        decoded.on_release()
+    return found
+
+
+@pytest.mark.parametrize("bframes", [0, 2])
+def test_painted_numbers_come_in_order_and_at_once_where_nothing_is_reordered(source_class, clip, bframes):
+    source = source_class(Opening("front", "file", str(clip(frames=12, bframes=bframes)), str))
+    found, late = [], 0
+    for grabbed in range(12):
+        found += numbers(source.decode(source.grab()))
+        late = max(late, grabbed + 1 - len(found))
+    found += numbers(source.drain())
+    source.close()
+    assert found == list(range(12))
+    assert late == 0 if bframes == 0 else late <= 8
+
+
+def test_a_surface_is_written_to_again_only_when_it_was_given_back(source_class, clip):
+    """Twelve pictures are held, and looked at when all are decoded; then their memory serves the next twelve."""
+    source = source_class(Opening("front", "file", str(clip(frames=24, gop=24)), str))
+    held = [decoded for _ in range(12) for decoded in source.decode(source.grab())]
+    assert len({decoded.picture.planes[0].pointer for decoded in held}) == 12
+    first = {decoded.picture.planes[0].pointer for decoded in held}
+    assert numbers(held) == list(range(12))
+    again = [decoded for _ in range(12) for decoded in source.decode(source.grab())]
+    assert {decoded.picture.planes[0].pointer for decoded in again} == first
+    assert numbers(again) == list(range(12, 24))
+    source.close()
+
+
+def test_a_camera_that_is_parked_has_no_decoder_and_one_that_is_warm_keeps_it(source_class, opened, clip):
+    source = source_class(Opening("front", "file", str(clip(frames=20, gop=10)), str))
+    nvdec_double.Decoder.alive.clear()
+    for decoded in source.decode(source.grab()):
+        decoded.on_release()
+    standing_in = bool(nvdec_double.Decoder.alive)
+    source.rest(warm=True)
+    assert source._decoder is not None
+    source.rest()
+    assert source._decoder is None
+    assert not nvdec_double.Decoder.alive
+    while not (grab := source.grab()).key:
+        source.skip(grab)
+    found = numbers(source.decode(grab)) + numbers(source.drain())
+    assert found == [10]
+    source.close()
+    if standing_in:
+        assert [thing for device in opened for thing in device.alive] == []
+        assert all(device.closed for device in opened)
+
+
+def test_what_it_cannot_decode_names_another_back_end(source_class, clip):
+    path = clip(frames=5, codec="mpeg4")
+    with pytest.raises(CameraError, match=r"is mpeg4; nvdec decodes h264, hevc, av1, vp9; use backend: pyav$"):
+        source_class(Opening("front", "file", str(path), str))
+
+
+def test_an_error_of_the_library_costs_the_stream_and_no_surface(source_class, clip, monkeypatch, opened):
+    source = source_class(Opening("front", "file", str(clip(frames=5)), str))
+    if not opened:
+        source.close()
+        pytest.skip("only the stand-in fails on demand")
+    monkeypatch.setattr(nvdec_double.Decoder, "fails", "Decode error")
+    with pytest.raises(CameraError, match=r"^nvdec: .*\.mp4: Decode error$"):
+        source.decode(source.grab())
+    source.close()
+    assert [thing for device in opened for thing in device.alive] == []
