@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from edged.camera import SOURCES
 from edged.config import Config, ControlConfig, PublishConfig, Secrets, TaskConfig, config_error
-from edged.engines import ENGINES
-from edged.engines.base import Engine, EngineRequest
+from edged.engines import ARRANGERS, ENGINES
+from edged.engines.arranging import Arranged, Want
+from edged.engines.base import Engine, EngineError, EngineRequest
 from edged.engines.worker import LoadedEngine
 from edged.errors import BackendUnavailable, ConfigError
 from edged.publish.curve import Guarded, guard_fault
@@ -47,6 +48,9 @@ class Assembled:
     origins: Mapping[Origin, str] = field(default_factory=dict)
 
 
+Arrangements = Mapping[tuple[str, EngineRequest], Arranged]
+"""Where a back end serves a request."""
+
 NOTHING = Assembled()
 _serial = itertools.count()  # an engine's key is never used again: one that goes may still be at work
 
@@ -57,6 +61,7 @@ class _Assembly:
         self.running = running
         self.engines: dict[Origin, tuple[str, LoadedEngine]] = {}
         self.refused: dict[Origin, BackendUnavailable] = {}
+        self.arranged = arrangements(config)
         self.built: list[tuple[str, str, ParserSettings, Parser]] = []
         self.task_engine: dict[str, str] = {}
         self.parsers: dict[str, Parser] = {}
@@ -79,22 +84,36 @@ class _Assembly:
             except ConfigError as exc:
                 self.faults.append(self.config.fault("task", name, "engine.backend", str(exc)))
                 return
-        for backend in task.engine.backend:
+        for backend, device, why in self._places(task, request):
+            if device is None:
+                missing.append(why)
+                continue
             try:
-                key, loaded = self._engine(backend, request)
+                key, loaded = self._engine(backend, replace(request, device=device))
             except BackendUnavailable as exc:
-                missing.append(str(exc))
+                missing.append(f"{device}: {exc}" if device.startswith("dla") else str(exc))
                 continue
             except ConfigError as exc:
                 self.faults.append(self.config.fault("task", name, "model.onnx", str(exc)))
                 return
             self._bind(name, task, key, loaded, parser_class)
-            why = f" ({'; '.join(missing)})" if missing else ""
+            reasons = "; ".join([*missing, *([why] if why else [])])
             engine = loaded.engine
-            self.chosen[name] = f"{engine.backend} on {engine.device}, {engine.precision}{why}"
+            self.chosen[name] = f"{engine.backend} on {engine.device}, {engine.precision}" + (
+                f" ({reasons})" if reasons else ""
+            )
             return
         self.blocked[name] = "; ".join(missing)
         self.chosen[name] = f"none: {self.blocked[name]}"
+
+    def _places(self, task: TaskConfig, request: EngineRequest) -> Iterator[tuple[str, str | None, str]]:
+        """Yield the back ends and devices to try in this order, with what is to be said of them; no device: why not."""
+        for backend in task.engine.backend:
+            arranged = self.arranged.get((backend, request), Arranged((request.device,), ""))
+            first, *others = arranged.devices or (None,)
+            yield backend, first, arranged.reason
+            for device in others:
+                yield backend, device, f"in place of {first}"
 
     def _engine(self, backend: str, request: EngineRequest) -> tuple[str, LoadedEngine]:
         origin = Origin(backend, request, _files(request))
@@ -114,6 +133,11 @@ class _Assembly:
         except BackendUnavailable as exc:
             self.refused[origin] = exc
             raise
+        except EngineError as exc:
+            if not origin.request.device.startswith("dla"):
+                raise
+            self.refused[origin] = BackendUnavailable(str(exc))  # a core that fails at start need not end the daemon
+            raise self.refused[origin] from exc
         key = f"{origin.request.onnx.stem}/{origin.backend}/{engine.device}/{engine.precision}/{next(_serial)}"
         return key, LoadedEngine(engine, origin.request.onnx.name)
 
@@ -138,6 +162,32 @@ class _Assembly:
             self.built.append((key, model.parser, settings, parser))
         self.task_engine[name] = key
         self.parsers[name] = parser
+
+
+def arrangements(config: Config) -> Arrangements:
+    """Return where each engine of a back end that has several places is to run. Faults are found when it is loaded."""
+    found: dict[tuple[str, EngineRequest], Arranged] = {}
+    for backend in ARRANGERS.names():
+        wants = _wants(config, backend)
+        with suppress(BackendUnavailable, ConfigError):
+            if wants:
+                arranged = ARRANGERS.load(backend)().arrange(wants)
+                found |= {(backend, request): one for request, one in arranged.items()}
+    return found
+
+
+def _wants(config: Config, backend: str) -> list[Want]:
+    """Return the engines that tasks want of a back end. A frame that two tasks want of one engine is inferred once."""
+    wants: dict[EngineRequest, Want] = {}
+    for task in config.tasks.values():
+        if backend not in task.engine.backend or task.engine.device == "cpu":
+            continue
+        with suppress(ConfigError, BackendUnavailable):
+            request = engine_request(config, task, PARSERS.load(task.model.parser))
+            want = wants.get(request, Want(request, task.priority, {}))
+            rates = {camera: max(task.rate_hz, want.rates_hz.get(camera, 0.0)) for camera in task.cameras}
+            wants[request] = Want(request, max(task.priority, want.priority), {**want.rates_hz, **rates})
+    return list(wants.values())
 
 
 def _files(request: EngineRequest) -> tuple[tuple[str, int, int, int], ...]:

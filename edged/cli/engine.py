@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,14 +16,17 @@ from edged.cli.output import print_json
 from edged.errors import BackendUnavailable, CameraError, ConfigError, EdgedError, UsageError
 
 if TYPE_CHECKING:
+    from edged.assembly import Arrangements
     from edged.config import Config
     from edged.engines.build.collect import Reader
     from edged.engines.build.compare import TaskCheck
-    from edged.engines.build.record import Pick, Record
+    from edged.engines.build.gather import Pick
+    from edged.engines.build.record import Record
     from edged.engines.store import Manifest
+    from edged.frame import Frame
 
-FRAMES = 128
-FRAMES_MAX = 4000
+FRAMES = 512
+CANDIDATES, CANDIDATES_MAX = 8, 4096  # looked at for each frame wanted, and in all; always twice what is wanted
 SECONDS_LIVE = 30.0
 FASTER_MIN = 1.1  # an int8 engine that gains less is not worth its losses
 
@@ -48,12 +51,14 @@ def add(commands: Any) -> None:
     command.add_argument("--seconds", type=float, metavar="S", help="of a recording the first S (default: all); of a "
                          f"live camera S in all (default: {SECONDS_LIVE:g})")  # fmt: skip
     command.add_argument("--from", dest="folder", type=Path, metavar="FOLDER", help="pictures instead of cameras")
+    command.add_argument("--verify-from", type=Path, metavar="FOLDER", help="pictures to compare on, and no others")
     command = action("build", "build the engines that tasks want and that need building", build)
     command.add_argument("tasks", nargs="*", metavar="NAME")
     command.add_argument(
         "--limit-s", type=float, default=1800.0, metavar="S", help="time for one (default: %(default)g)"
     )
     command.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    command.add_argument("--engine", default="", help=argparse.SUPPRESS)
     _backend(command)
     for name, text, run in (
         ("inspect", "show a built engine's manifest", inspect),
@@ -61,6 +66,7 @@ def add(commands: Any) -> None:
     ):
         command = action(name, text, run)
         command.add_argument("task", metavar="NAME")
+        command.add_argument("--place", metavar="PLACE", help="gpu0, dla0, ...: where it runs (default: the first)")
         _backend(command)
 
 
@@ -71,9 +77,12 @@ def _backend(command: argparse.ArgumentParser) -> None:
 
 
 def list_engines(args: argparse.Namespace) -> int:
-    """Print one row for each task, and one more for each further back end that wants an engine built."""
+    """Print one row for each task, and one more for each further engine that it wants built."""
+    from edged.assembly import arrangements
+
     config = _config(args)
-    rows = [row for task in config.tasks for row in _rows(config, task)]
+    arranged = arrangements(config)
+    rows = [row for task in config.tasks for row in _rows(config, task, arranged)]
     if args.json:
         print_json({"store": str(config.edged.engines.store), "engines": rows})
         return 0
@@ -81,10 +90,16 @@ def list_engines(args: argparse.Namespace) -> int:
     return 0
 
 
-def _rows(config: Config, task: str) -> list[dict[str, Any]]:
+def _rows(config: Config, task: str, arranged: Arrangements) -> list[dict[str, Any]]:
     wanted, missing = wanted_engines(config, task)
     if wanted:
-        return [_row(config, one) for one in wanted]
+        rows = [_row(config, one) for one in wanted]
+        for row in rows:
+            found = arranged.get((row["backend"][0], request_of(config, task)))
+            if found and found.devices[:1] == (row["place"],) and row["state"] == "fits":
+                row["chosen"] = len({one["place"] for one in rows if one["backend"] == row["backend"]}) > 1
+                row["reason"] = "; ".join(filter(None, (found.reason, row["reason"])))
+        return rows
     row = _empty_row(config, task)
     row["reason"] = "; ".join(missing)
     if missing and not needs_none(config, task):
@@ -97,7 +112,7 @@ def _empty_row(config: Config, task: str) -> dict[str, Any]:
     return {
         "task": task, "model": config.tasks[task].model.onnx.name, "backend": list(engine.backend),
         "precision": engine.precision, "state": NO_BUILD, "reason": "", "engine": None, "drop": None, "by": None,
-        "speedup": None,
+        "speedup": None, "place": "cpu", "batch": engine.batch, "twin": False, "chosen": False,
     }  # fmt: skip
 
 
@@ -106,6 +121,7 @@ def _row(config: Config, wanted: Wanted) -> dict[str, Any]:
 
     store = Store(config.edged.engines.store)
     row = {**_empty_row(config, wanted.task), "backend": [wanted.key.backend], "engine": wanted.key.name}
+    row.update(place=wanted.target.place, batch=wanted.request.batch, twin=wanted.target.twin)
     try:
         manifest = store.manifest(wanted.key)
         figures = manifest.verified.get(wanted.task) or next(iter(manifest.verified.values()), {})
@@ -134,11 +150,13 @@ def _newer_frames(root: Path, manifest: Manifest) -> str:
 
 
 def calibrate(args: argparse.Namespace) -> int:
-    """Collect a task's calibration frames and store them."""
+    """Choose the frames that cover most of what a task's cameras or a folder show, and store them."""
     from edged.config import hide_passwords
+    from edged.engines.build.child import lower_priority
     from edged.engines.build.collect import from_folder
+    from edged.engines.build.gather import FRAMES_MAX, FRAMES_MIN, write_record
+    from edged.engines.build.objects import count_objects
     from edged.engines.build.order import seen_by
-    from edged.engines.build.record import FRAMES_MIN, write_record
     from edged.engines.store import Store, writes
 
     config = _logged(args)
@@ -146,22 +164,34 @@ def calibrate(args: argparse.Namespace) -> int:
         raise UsageError(f"--frames must be {FRAMES_MIN} to {FRAMES_MAX}, got {args.frames}")
     if args.seconds is not None and not 0 < args.seconds <= 86_400:
         raise UsageError(f"--seconds must be above 0 and at most 86400, got {args.seconds:g}")
-    seen, _ = seen_by(request_of(config, args.task))
+    lower_priority()
+    request = request_of(config, args.task)
+    seen, _ = seen_by(request)
+    candidates = max(2 * args.frames, min(CANDIDATES * args.frames, CANDIDATES_MAX))
     if args.folder is not None:
         sources = {"folder": str(args.folder)}
-        picks = from_folder(args.folder, args.frames)
+        picks = from_folder(args.folder, candidates)
     else:
         decoders = {name: config.cameras[config.decoder_of(name)] for name in config.tasks[args.task].cameras}
         sources = {name: hide_passwords(str(camera.source)) for name, camera in decoders.items()}
-        picks = _from_cameras(config, args)
+        picks = _from_cameras(config, args, candidates)
+    verify_picks = None
+    if args.verify_from is not None:
+        sources["verify"] = str(args.verify_from)
+        verify_picks = from_folder(args.verify_from, candidates, "verify")
+
+    def count(readers: Sequence[Callable[[], Frame]]) -> list[int]:
+        _say(f"looking for objects in {len(readers)} candidates")
+        return count_objects(request, _check(config, args.task), readers)
+
     store = Store(config.edged.engines.store)
     with store.writing(), writes(store.root):
-        record = write_record(store.root, args.task, seen, sources, picks)
-    print_record(record, args.json)
+        record = write_record(store.root, args.task, seen, sources, picks, args.frames, count, verify_picks)
+    print_record(record, args.frames, as_json=args.json)
     return 0
 
 
-def _from_cameras(config: Config, args: argparse.Namespace) -> Iterator[Pick]:
+def _from_cameras(config: Config, args: argparse.Namespace, candidates: int) -> Iterator[Pick]:
     from edged.cameras import source_opener
     from edged.config import Secrets, config_error
     from edged.config.sources import FINITE
@@ -171,11 +201,11 @@ def _from_cameras(config: Config, args: argparse.Namespace) -> Iterator[Pick]:
     if missing := config.missing_credentials(secrets):
         raise config_error(missing)
     cameras = config.tasks[args.task].cameras
-    for name, share in zip(cameras, shares(args.frames, len(cameras)), strict=True):
+    for name, share in zip(cameras, shares(candidates, len(cameras)), strict=True):
         decoder, view = config.decoder_of(name), config.view(name)
         camera = config.cameras[decoder]
         _, opener = source_opener(decoder, camera, secrets)
-        _say(f"camera {name}: {share} frames of {config.where('camera', name)}")
+        _say(f"camera {name}: up to {share} candidates of {config.where('camera', name)}")
         readers: Callable[[], Reader] = opener
         try:
             if camera.source.scheme in FINITE:
@@ -197,11 +227,14 @@ def build(args: argparse.Namespace) -> int:
     reports: list[dict[str, Any]] = []
     failed: list[EdgedError] = []
     for wanted in chosen:
-        _say(f"building the {wanted.key} for {', '.join(wanted.sharers)}")
+        _say(f"building the {wanted} for {', '.join(wanted.sharers)}")
         try:
             manifest = _build_apart(args, wanted)
         except EdgedError as exc:
-            failed.append(exc)
+            if wanted.target.needed:
+                failed.append(exc)
+            else:
+                _say(f"{exc}; the task goes without that place")
             reports.append({"tasks": wanted.sharers, "engine": wanted.key.name, "error": str(exc)})
             continue
         reports.append({"tasks": wanted.sharers, "engine": wanted.key.name, "manifest": manifest})
@@ -235,8 +268,9 @@ def _chosen(config: Config, args: argparse.Namespace) -> list[Wanted]:
 def _build_apart(args: argparse.Namespace, wanted: Wanted) -> Mapping[str, Any]:
     from edged.engines.build.child import run_child
 
-    command = ["--config", str(args.config), "engine", "build", "--here", "--backend", wanted.key.backend, wanted.task]
-    report: Mapping[str, Any] = run_child(command, str(wanted.key), args.limit_s)
+    which = ["--backend", wanted.key.backend, "--engine", wanted.key.name, wanted.task]
+    command = ["--config", str(args.config), "engine", "build", "--here", *which]
+    report: Mapping[str, Any] = run_child(command, str(wanted), args.limit_s)
     return report
 
 
@@ -247,7 +281,7 @@ def _build_here(args: argparse.Namespace) -> int:
     try:
         config = _logged(args)
         (task,) = args.tasks
-        print_json(_build_one(config, must_want(config, task, args.backend)).to_json())
+        print_json(_build_one(config, must_want(config, task, args.backend, name=args.engine)).to_json())
     except EdgedError as exc:
         print_json(error_report(exc))
     return 0
@@ -286,7 +320,7 @@ def inspect(args: argparse.Namespace) -> int:
     from edged.engines.store import Store
 
     config = _config(args)
-    wanted = must_want(config, args.task, args.backend)
+    wanted = must_want(config, args.task, args.backend, args.place)
     store = Store(config.edged.engines.store)
     manifest = store.manifest(wanted.key)
     store.file_of(manifest)
@@ -302,7 +336,7 @@ def verify(args: argparse.Namespace) -> int:
     from edged.engines.store import Store
 
     config = _logged(args)
-    wanted = must_want(config, args.task, args.backend)
+    wanted = must_want(config, args.task, args.backend, args.place)
     store = Store(config.edged.engines.store)
     with store.writing():
         manifest = store.manifest(wanted.key)

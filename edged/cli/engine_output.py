@@ -14,13 +14,14 @@ if TYPE_CHECKING:
 def print_engines(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print one row for each task's engine."""
     print_table(
-        ("TASK", "MODEL", "BACKEND", "WANTS", "STATE", "LOSS", "SPEED", "WHY"),
+        ("TASK", "MODEL", "BACKEND", "WANTS", "PLACE", "STATE", "LOSS", "SPEED", "WHY"),
         [
             (
                 row["task"],
                 row["model"],
                 ",".join(row["backend"]),
                 row["precision"],
+                _place(row),
                 row["state"],
                 "-" if row["drop"] is None else f"{row['drop']:.4f} {row['by']}",
                 _two(row["speedup"], "x"),
@@ -31,21 +32,51 @@ def print_engines(rows: Sequence[Mapping[str, Any]]) -> None:
     )
 
 
-def print_record(record: Record, as_json: bool) -> None:
-    """Print how many frames there are, of which cameras, and how bright they are."""
+def _place(row: Mapping[str, Any]) -> str:
+    """Return `gpu0`, `gpu0 twin`, `dla0 x4`; a star marks the one that a daemon takes where it may choose."""
+    batch = f" x{row['batch']}" if row["place"].startswith("dla") else ""
+    return f"{row['place']}{batch}{' twin' if row['twin'] else ''}{' *' if row['chosen'] else ''}"
+
+
+def print_record(record: Record, wanted: int, *, as_json: bool) -> None:
+    """Print which frames were taken and what they cover."""
     low, middle, high = record.brightness()
+    coverage = record.coverage
     if as_json:
         print_json({
             "task": record.task, "sha256": record.sha256, "frames": len(record.notes), "cameras": record.per_camera(),
             "brightness": {"min": low, "median": middle, "max": high}, "input": str(record.seen),
-            "folder": str(record.folder),
+            "folder": str(record.folder), "coverage": coverage.to_json(),
         })  # fmt: skip
         return
     print(f"task {record.task}: {len(record.notes)} frames of {record.seen} in {record.folder}")
-    for camera, count in record.per_camera().items():
-        print(f"  {camera}: {count}")
-    print(f"  brightness {low:g} to {high:g}, median {middle:g}")
+    print(f"  of {coverage.candidates} candidates; {coverage.near_duplicates} near-duplicates were left out before")
+    if len(record.notes) < wanted:
+        print(f"  {wanted} were wanted: all are taken that differ")
+    print(
+        f"  coverage radius {coverage.radius:.2f}, of an evenly spread choice {coverage.radius_even:.2f}; "
+        f"brightness {low:g} to {high:g}, median {middle:g}"
+    )
+    print_table(
+        ("  CAMERA", "CANDIDATES", "ALIKE", "FRAMES", "BRIGHTNESS", "OBJECTS", "RADIUS", "EVENLY"),
+        [
+            (
+                f"  {name}", one.candidates, one.near_duplicates, one.frames, "{} to {}".format(*one.brightness),
+                _share(one.with_objects), f"{one.radius:.2f}", f"{one.radius_even:.2f}",
+            )
+            for name, one in coverage.cameras.items()
+        ],
+    )  # fmt: skip
+    print_table(
+        ("  PART", "FRAMES", "OBJECTS", "RADIUS"),
+        [(f"  {name}", one.frames, _share(one.with_objects), f"{one.radius:.2f}")
+         for name, one in coverage.parts.items()],
+    )  # fmt: skip
     print(f"next: edged engine build {record.task}")
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.0f} %"
 
 
 def print_manifest(manifest: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from edged.errors import BackendUnavailable, UsageError
 
 if TYPE_CHECKING:
     from edged.config import Config
+    from edged.engines.arranging import Target
     from edged.engines.base import EngineRequest
     from edged.engines.store import EngineKey
 
@@ -20,12 +21,25 @@ NO_BUILD = "needs no build"
 
 @dataclass(frozen=True)
 class Wanted:
-    """A task, its engine as wanted, and the other tasks that share it."""
+    """A task, one engine that is to be built for it, and the tasks that share that engine."""
 
     task: str
-    request: EngineRequest
-    key: EngineKey
+    target: Target
     sharers: tuple[str, ...]
+
+    @property
+    def request(self) -> EngineRequest:
+        """Return what is asked of the engine, its device and batch pinned."""
+        return self.target.request
+
+    @property
+    def key(self) -> EngineKey:
+        """Return its key in the store."""
+        return self.target.key
+
+    def __str__(self) -> str:
+        batch = f", batch {self.request.batch}" if self.target.place.startswith("dla") else ""
+        return f"{self.key} on {self.target.place}{batch}"
 
 
 def request_of(config: Config, task: str) -> EngineRequest:
@@ -53,24 +67,27 @@ def wanted_engines(config: Config, task: str, only: str | None = None) -> tuple[
     for backend in config.tasks[task].engine.backend:
         if backend not in BUILDERS or only not in (None, backend) or not _needs_build(config, task, backend):
             continue
-        key_of = builder_of(backend).wanted_key
+        targets_of = builder_of(backend).targets
         request = request_of(config, task)
         try:
-            key = key_of(request)
+            targets = targets_of(request)
         except BackendUnavailable as exc:
             missing.append(str(exc))
             continue
         others = [name for name in config.tasks if _needs_build(config, name, backend)]
-        sharers = [name for name in others if _same(request, request_of(config, name), key, key_of)]
-        wanted.append(Wanted(task, request, key, tuple(sharers)))
+        keys = {name: _keys(request, request_of(config, name), targets, targets_of) for name in others}
+        wanted += [Wanted(task, one, tuple(name for name in others if one.key in keys[name])) for one in targets]
     return wanted, missing
 
 
-def _same(request: EngineRequest, other: EngineRequest, key: EngineKey, key_of: Callable[..., EngineKey]) -> bool:
+def _keys(
+    request: EngineRequest, other: EngineRequest, targets: Sequence[Target], targets_of: Callable[..., Sequence[Target]]
+) -> list[EngineKey]:
+    """Return the keys of the engines that another task wants."""
     try:
-        return request == other or key_of(other) == key
+        return [one.key for one in (targets if request == other else targets_of(other))]
     except BackendUnavailable:
-        return False
+        return []
 
 
 def _needs_build(config: Config, task: str, backend: str) -> bool:
@@ -82,11 +99,15 @@ def _needs_build(config: Config, task: str, backend: str) -> bool:
     return engine.device != "cpu"
 
 
-def must_want(config: Config, task: str, backend: str | None) -> Wanted:
-    """Return the first engine that is to be built for a task."""
+def must_want(config: Config, task: str, backend: str | None, place: str | None = None, name: str = "") -> Wanted:
+    """Return the first engine that is to be built for a task: at a place, or of a name, where these are given."""
     wanted, missing = wanted_engines(config, task, backend)
+    fits = [one for one in wanted if place in (None, one.target.place) and name in ("", one.key.name)]
+    if fits:
+        return fits[0]
     if wanted:
-        return wanted[0]
+        places = ", ".join(dict.fromkeys(one.target.place for one in wanted))
+        raise UsageError(f"task {task} wants no engine on {place or name}; it wants some on {places}")
     if missing:
         raise BackendUnavailable(f"task {task}: {'; '.join(missing)}")
     engine = config.tasks[task].engine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edged.engines.arranging import Arranger
 from edged.engines.base import Engine
 from edged.registry import Registry, Spec
 
@@ -12,3 +13,9 @@ ENGINES: Registry[Engine] = Registry(
         "onnxruntime": Spec("edged.engines.ort:OrtEngine", "the onnxruntime wheel"),
     },
 )
+
+ARRANGERS: Registry[Arranger] = Registry(
+    "arrangement of engines",
+    {"tensorrt": Spec("edged.engines.tensorrt.arrange:TrtArranger", "NVIDIA's tensorrt package")},
+)
+"""Back ends whose engines have several places to run at."""

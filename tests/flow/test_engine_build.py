@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
 import pytest
-from engine_parts import write_blobs
+from engine_parts import write_blobs, write_extremes
 from parts import edged, until
 
 REPOSITORY = Path(__file__).parents[2]
@@ -67,7 +68,7 @@ def test_calibrate_build_verify_serve(place, daemon):
     assert [one["tasks"] for one in built] == [["bright", "same"]]
     figures = built[0]["manifest"]["verified"]
     assert figures["bright"]["drop"] <= 0.02
-    assert figures["bright"]["frames"] == 12
+    assert figures["bright"]["frames"] == record["coverage"]["parts"]["verify"]["frames"]
 
     after = rows(place)
     assert {task: (row["state"], row["reason"]) for task, row in after.items() if task != "plain"} == {
@@ -138,6 +139,40 @@ def test_calibration_from_a_folder(place, tmp_path):
     assert answer_json(place, "build", "bright")["built"][0]["manifest"]["verified"]["bright"]["drop"] <= 0.02
 
 
+def test_a_calibration_in_the_dark_is_refused_with_the_figures(site, task, clip, tmp_path):
+    """Ranges from pictures at night, and a comparison by day: what is bright is lost, and the gate says how much."""
+    import cv2
+    import numpy as np
+
+    random = np.random.default_rng(3)
+    for name, values in (("night", (2, 45)), ("day", (2, 250)), ("dusk", (60, 120))):
+        (tmp_path / name).mkdir()
+        for number in range(40):
+            grid = random.integers(*values, (3, 4)).astype(np.uint8)
+            cv2.imwrite(str(tmp_path / name / f"{number:02d}.png"), np.kron(grid, np.ones((16, 16), np.uint8)))
+    engine = {"backend": "onnxruntime", "precision": "int8", "max_accuracy_drop": 0.02}
+    settings = {"onnx": write_extremes(tmp_path / "net.onnx"), "net": {"score_min": 0.5}}
+    cameras = {"a": {"source": f"file:{clip(frames=20)}"}}
+    place = site(cameras, {"t": task("a", engine=engine, **settings)}, {"engines": {"store": str(tmp_path / "store")}})
+
+    night, day = str(tmp_path / "night"), str(tmp_path / "day")
+    record = answer_json(place, "calibrate", "t", "--from", night, "--verify-from", day, "--frames", "32")
+    assert record["cameras"] == {"folder": 24, "verify": 8}
+    refused = answer(place, "build", "t", code=78)
+    figures = re.search(
+        r"for task t it loses (0\.\d+) (AP50|F1) against fp32, max_accuracy_drop is 0\.02", refused.stderr
+    )
+    assert figures
+    assert float(figures[1]) > 0.2
+    row = rows(place)["t"]
+    assert (row["state"], row["drop"], row["by"]) == ("refused", pytest.approx(float(figures[1]), abs=1e-4), figures[2])
+
+    answer(place, "calibrate", "t", "--from", day, "--frames", "32")
+    assert answer_json(place, "build", "t")["built"][0]["manifest"]["verified"]["t"]["drop"] <= 0.02
+    answer(place, "calibrate", "t", "--from", str(tmp_path / "dusk"), "--frames", "32")
+    assert "fp32 finds nothing in the" in answer(place, "build", "t", code=78).stderr
+
+
 def test_a_build_that_takes_too_long_is_ended(place):
     answer(place, "calibrate", "bright", "--frames", "16")
     late = answer(place, "build", "bright", "--limit-s", "0.05", code=75)
@@ -171,4 +206,4 @@ def test_a_camera_that_cannot_be_opened_is_left_out_and_named(site, task, clip, 
     place = site(cameras, {"t": task("a", "b", onnx=net)}, {"engines": {"store": str(tmp_path / "store")}})
     done = answer(place, "calibrate", "t", "--frames", "32", "--json")
     assert "camera b: no such file" in done.stderr
-    assert json.loads(done.stdout)["cameras"] == {"a": 16}
+    assert json.loads(done.stdout)["cameras"] == {"a": 32}

@@ -247,6 +247,9 @@ def test_calibration_frames_are_what_the_view_shows(site, task, fisheye):
     config = site(cameras, {"sides": task("right", engine=engine)}, {"engines": {"store": "engines"}})
     done = edged("--config", str(config), "engine", "calibrate", "sides", "--frames", "10", "--json")
     assert done.returncode == 0, done.stderr
-    pictures = sorted((config / "engines/calibration/sides").glob("*/*.png"))
+    home = config / "engines/calibration/sides"
+    notes = json.loads((home / "record.json").read_text())["notes"]
+    pictures = [next(home.glob(f"*/{note['file']}")) for note in notes]
     numbers = [number_of(cv2.imread(str(one), cv2.IMREAD_GRAYSCALE)) for one in pictures]
-    assert numbers == [FIRST["right"] + n for n in range(2, FRAMES, 5)]
+    assert numbers == [FIRST["right"] + int(note["id"]) for note in notes]
+    assert len(set(numbers)) == 10

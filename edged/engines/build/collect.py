@@ -1,4 +1,4 @@
-"""Picks pictures for calibration, spread evenly over a recording, over time, or over a folder."""
+"""Candidates for calibration: pictures spread evenly over a recording, over time, or over a folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from edged.engines.build.record import Pick
+from edged.engines.build.cover import spread
+from edged.engines.build.gather import Pick
 from edged.errors import CameraEnded, ConfigError
 from edged.frame import Color, Picture, PixelFormat
 
@@ -79,13 +80,6 @@ class _Packet:
     key: bool
 
 
-def spread(count: int, wanted: int) -> list[int]:
-    """Return `wanted` of the numbers below `count`, evenly spread and each once; all when there are fewer."""
-    if wanted >= count:
-        return list(range(count))
-    return [(2 * n + 1) * count // (2 * wanted) for n in range(wanted)]
-
-
 def shares(frames: int, cameras: int) -> list[int]:
     """Return how many frames each camera gives; the first ones give the remainder."""
     return [frames // cameras + (n < frames % cameras) for n in range(cameras)]
@@ -150,12 +144,15 @@ def _runs(packets: Sequence[_Packet], chosen: Sequence[int]) -> dict[int, int]:
 
 
 def from_live(camera: str, opener: Callable[[], Reader], wanted: int, seconds: float) -> Iterator[Pick]:
-    """Yield pictures of a live stream at even distances in time."""
+    """Yield pictures of a live stream at even distances in time; all of them where it has no more.
+
+    The first one may be a second late.
+    """
     with contextlib.closing(opener()) as reader:
         begin_s = time.monotonic()
         taken = number = 0
         decoding = False
-        while taken < wanted and time.monotonic() - begin_s < seconds + 1.0:
+        while taken < wanted and time.monotonic() - begin_s < seconds + (0.0 if taken else 1.0):
             try:
                 grab = reader.grab()
             except CameraEnded:
@@ -172,7 +169,7 @@ def from_live(camera: str, opener: Callable[[], Reader], wanted: int, seconds: f
                 _give_back(one)
 
 
-def from_folder(folder: Path, wanted: int) -> Iterator[Pick]:
+def from_folder(folder: Path, wanted: int, camera: str = "folder") -> Iterator[Pick]:
     """Yield pictures of a folder, spread over its files in the order of their names.
 
     Raises:
@@ -189,7 +186,7 @@ def from_folder(folder: Path, wanted: int) -> Iterator[Pick]:
             raise ConfigError(f"{files[number]}: not a picture that OpenCV can read")
         rgb = np.asarray(pixels[:, :, ::-1], np.uint8, order="C")
         picture = Picture(rgb.shape[1], rgb.shape[0], PixelFormat.RGB, Color(full=True), (rgb,))
-        yield Pick("folder", files[number].name, picture)
+        yield Pick(camera, files[number].name, picture)
 
 
 def _give_back(one: Shown) -> None:

@@ -52,7 +52,7 @@ class Comparison:
         return max(1.0 if drop is None else drop - limit for drop, limit in drops)
 
 
-def compare(reference: Engine, other: Engine, frames: Sequence[Frame], checks: Sequence[TaskCheck]) -> Comparison:
+def compare(reference: Engine, other: Engine, frames: Iterable[Frame], checks: Sequence[TaskCheck]) -> Comparison:
     """Run both engines over the frames, one at a time, and parse both outputs as each task does."""
     parsers = [[check.parse(engine.model, check.score_min * SCORE_SHARE) for check in checks]
                for engine in (reference, other)]  # fmt: skip
@@ -92,8 +92,8 @@ def infer(engine: Engine, frame: Frame) -> tuple[Fit, dict[str, NDArray[np.gener
         slot.release()
 
 
-def infer_ms(engines: Sequence[Engine], frame: Frame) -> list[float]:
-    """Return the milliseconds of one inference of each engine, measured in turns.
+def infer_ms(engines: Sequence[Engine], frame: Frame, pictures: int = 1) -> list[float]:
+    """Return the milliseconds of one inference of so many pictures by each engine, measured in turns.
 
     On the CPU it is the thread's own time, which other programs on the machine disturb least; the lower quartile
     leaves out what they do disturb.
@@ -104,10 +104,11 @@ def infer_ms(engines: Sequence[Engine], frame: Frame) -> list[float]:
             clock = time.thread_time if engine.device == "cpu" else time.perf_counter
             slot = _reserve(engine)
             try:
-                slot.fill(0, frame)
+                for index in range(pictures):
+                    slot.fill(index, frame)
                 for _ in range(RUNS_A_ROUND):
                     begin_s = clock()
-                    slot.submit(1)
+                    slot.submit(pictures)
                     slot.complete()
                     row.append(clock() - begin_s)
             finally:

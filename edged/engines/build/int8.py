@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from edged.engines.arranging import Target
 from edged.engines.base import EngineRequest
 from edged.engines.build.compare import Comparison, TaskCheck, compare, infer_ms
 from edged.engines.build.order import (
@@ -24,13 +25,13 @@ from edged.engines.build.order import (
     refuse_blind,
     seen_by,
 )
-from edged.engines.build.quantize import Prepared, check_installed, prepare, quantise, versions
-from edged.engines.build.record import CALIBRATE, CHOOSE, VERIFY, Record
-from edged.engines.build.regions import BLOCKS, FIRST_RECIPES, Graph, Recipe
+from edged.engines.build.quantize import Prepared, Ranges, check_installed, measure, prepare, quantise, versions
+from edged.engines.build.record import CALIBRATE, CHOOSE, VERIFY, Frames, Record
+from edged.engines.build.regions import BLOCKS, FIRST_RECIPES, Graph, RangesBy, Recipe
 from edged.engines.ort import OrtEngine
 from edged.engines.store import EngineKey, Manifest, Store, engine_key, writes
 
-__all__ = ["build", "check_installed", "verify", "wanted_key"]
+__all__ = ["build", "check_installed", "targets", "verify", "wanted_key"]
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,11 @@ class _Tried:
 def wanted_key(request: EngineRequest) -> EngineKey:
     """Return the key of the engine that serves a request."""
     return engine_key(request, BACKEND)
+
+
+def targets(request: EngineRequest) -> tuple[Target, ...]:
+    """Return the engines to build for a request: one."""
+    return (Target(request, wanted_key(request), "cpu"),)
 
 
 def build(order: Order, store: Store) -> Manifest:
@@ -103,11 +109,11 @@ def verify(
     Returns:
         The figures of each task as a manifest has them, and the comparison they come from.
     """
-    frames = [frame for record in records for frame in record.frames(VERIFY)]
+    frames = Frames(records, (VERIFY,))
     plain = replace(request, precision="fp32")
     with closing(OrtEngine(plain)) as reference, closing(OrtEngine(replace(plain, onnx=file))) as other:
         comparison = compare(reference, other, frames, checks)
-        fp32_ms, int8_ms = infer_ms((reference, other), frames[0])
+        fp32_ms, int8_ms = infer_ms((reference, other), frames.first())
     return figures(checks, comparison, {"fp32_ms": fp32_ms, "int8_ms": int8_ms}), comparison
 
 
@@ -116,7 +122,8 @@ class _Search:
 
     def __init__(self, order: Order, prepared: Prepared, folder: Path, reference: OrtEngine) -> None:
         self._order, self._prepared, self._folder, self._reference = order, prepared, folder, reference
-        self._calibration, self._choice = order.frames(CALIBRATE), order.frames(CHOOSE)
+        self._choice = order.frames(CHOOSE)
+        self._ranges: dict[RangesBy, Ranges] = {}
         self.tried: list[_Tried] = []
 
     def best(self) -> _Tried:
@@ -144,11 +151,14 @@ class _Search:
     def _attempt(self, recipe: Recipe) -> _Tried:
         order = self._order
         file = self._folder / f"{len(self.tried)}.onnx"
-        graph = quantise(self._prepared, recipe, self._calibration, file)
+        if recipe.ranges not in self._ranges:
+            frames = order.frames(CALIBRATE)
+            self._ranges[recipe.ranges] = measure(self._prepared, frames, recipe.ranges, self._folder)
+        graph = quantise(self._prepared, recipe, self._ranges[recipe.ranges], file)
         request = replace(order.request, precision="fp32", onnx=file)
         with closing(OrtEngine(request)) as other:
             comparison = compare(self._reference, other, self._choice, order.checks)
-            reference_ms, ms = infer_ms((self._reference, other), self._choice[0])
+            reference_ms, ms = infer_ms((self._reference, other), self._choice.first())
         one = _Tried(recipe, file, graph, comparison, comparison.excess(order.checks), ms, reference_ms)
         self.tried.append(one)
         log.info("%s: %s: %s", order.request.onnx.name, recipe, _figures(one))

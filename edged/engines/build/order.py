@@ -16,11 +16,10 @@ from typing import Any
 from edged import __version__
 from edged.engines.base import EngineRequest
 from edged.engines.build.compare import Comparison, TaskCheck
-from edged.engines.build.record import CALIBRATE, CHOOSE, VERIFY, Record, Seen, records_sha256
+from edged.engines.build.record import CALIBRATE, CHOOSE, VERIFY, Frames, Record, Seen, records_sha256
 from edged.engines.ort import model_spec, open_session, picture_input
 from edged.engines.store import EngineKey, Manifest, Store
 from edged.errors import BackendUnavailable, ConfigError
-from edged.frame import Frame
 from edged.tensor import TensorSpec
 
 
@@ -32,9 +31,9 @@ class Order:
     checks: tuple[TaskCheck, ...]
     records: tuple[Record, ...]
 
-    def frames(self, part: str) -> list[Frame]:
-        """Return the pictures of one part of all records."""
-        return [frame for record in self.records for frame in record.frames(part)]
+    def frames(self, *parts: str) -> Frames:
+        """Return the pictures of some parts of all records."""
+        return Frames(self.records, parts)
 
 
 def seen_by(request: EngineRequest) -> tuple[Seen, TensorSpec]:

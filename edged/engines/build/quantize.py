@@ -6,16 +6,18 @@ The only file that imports `onnx` and `onnxruntime.quantization`, which print an
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from edged.engines.build.regions import QUANTISED, Graph, Recipe
+from edged.engines.build.regions import QUANTISED, Graph, RangesBy, Recipe
 from edged.engines.preprocess import Preprocessor
 from edged.errors import BackendUnavailable, ConfigError
 from edged.frame import Frame
@@ -30,6 +32,9 @@ FOR_TENSORRT = {
     "DedicatedQDQPair": True,
     "QuantizeBias": False,
 }
+
+Ranges = Any
+"""Of each activation, as ONNX Runtime's calibrators return them."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +83,65 @@ def prepare(onnx_file: Path, image: TensorSpec, fmt: InputFormat, folder: Path) 
     return Prepared(prepared, Graph(model), image, fmt)
 
 
-def quantise(prepared: Prepared, recipe: Recipe, frames: list[Frame], to: Path, *, symmetric: bool = False) -> Graph:
-    """Write the network quantised by a recipe, with ranges from the frames, and return its graph.
+def measure(
+    prepared: Prepared, frames: Iterable[Frame], how: RangesBy, folder: Path, *, symmetric: bool = False
+) -> Ranges:
+    """Return the range of each activation in the frames. Which operators are quantised later does not change them.
+
+    ONNX Runtime's own calibrator makes the network that tells ranges, but keeps what it told of every frame until the
+    end; here the frames are gone through once, and nothing is kept of them.
+
+    Args:
+        prepared: the network.
+        frames: what it is shown.
+        how: see `Recipe`.
+        folder: takes a file that nobody needs later.
+        symmetric: see `quantise`.
+    """
+    from onnxruntime import quantization as ort_quantization
+    from onnxruntime.quantization.calibrate import TensorsData
+
+    method = ort_quantization.CalibrationMethod.MinMax
+    with _quiet(prepared.path):
+        operators = list(SYMMETRIC if symmetric else QUANTISED)
+        calibrator = ort_quantization.create_calibrator(
+            str(prepared.path), operators, str(folder / "augmented.onnx"), method
+        )
+        session = calibrator.infer_session
+        outputs = [one.name for one in session.get_outputs() if one.name not in calibrator.model_original_outputs]
+        names = [name.rpartition("_")[0] for name in outputs[::2]]  # ReduceMin and ReduceMax of each tensor in turn
+        found = _Extent(len(names))
+        for inputs in _inputs(prepared, frames):
+            values = np.array([value.item() for value in session.run(outputs, inputs)], np.float32)
+            found.add(values[::2], values[1::2])
+        low, high = found.average() if how == "average" else (found.low, found.high)
+        return TensorsData(method, {name: (low[n : n + 1], high[n : n + 1]) for n, name in enumerate(names)})
+
+
+class _Extent:
+    """The least and greatest value of each tensor over all frames, and the sums of each frame's. NaN is left out."""
+
+    def __init__(self, tensors: int) -> None:
+        self.low = np.full(tensors, np.nan, np.float32)
+        self.high = self.low.copy()
+        self._sums = np.zeros((2, tensors))
+        self._counts = np.zeros((2, tensors))
+
+    def add(self, low: NDArray[np.float32], high: NDArray[np.float32]) -> None:
+        """Take in one frame."""
+        self.low, self.high = np.fmin(self.low, low), np.fmax(self.high, high)
+        both = np.stack([low, high])
+        self._sums += np.nan_to_num(both, nan=0.0)
+        self._counts += ~np.isnan(both)
+
+    def average(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the means of the frames' least and greatest values."""
+        low, high = (self._sums / np.maximum(self._counts, 1)).astype(np.float32)
+        return low, high
+
+
+def quantise(prepared: Prepared, recipe: Recipe, ranges: Ranges, to: Path, *, symmetric: bool = False) -> Graph:
+    """Write the network quantised by a recipe, with these ranges of activations, and return its graph.
 
     Weights are int8, symmetric and per channel; activations uint8. On x86 this is the pair with the fast kernels, and
     a ReLU then costs nothing: with its zero point at 0 the quantisation itself cuts at 0.
@@ -91,19 +153,20 @@ def quantise(prepared: Prepared, recipe: Recipe, frames: list[Frame], to: Path, 
     from onnxruntime import quantization as ort_quantization
 
     with _quiet(prepared.path):
-        ort_quantization.quantize_static(
-            str(prepared.path),
-            str(to),
-            _reader(prepared, frames),
-            quant_format=ort_quantization.QuantFormat.QDQ,
-            op_types_to_quantize=list(SYMMETRIC if symmetric else QUANTISED),
-            nodes_to_exclude=prepared.graph.kept_float(recipe),
+        quantizer = ort_quantization.QDQQuantizer(
+            onnx.load(prepared.path),
             per_channel=True,
-            activation_type=ort_quantization.QuantType.QInt8 if symmetric else ort_quantization.QuantType.QUInt8,
-            weight_type=ort_quantization.QuantType.QInt8,
-            calibrate_method=ort_quantization.CalibrationMethod.MinMax,
-            extra_options={"CalibMovingAverage": recipe.ranges == "average", **(FOR_TENSORRT if symmetric else {})},
+            reduce_range=False,
+            weight_qType=ort_quantization.QuantType.QInt8,
+            activation_qType=ort_quantization.QuantType.QInt8 if symmetric else ort_quantization.QuantType.QUInt8,
+            tensors_range=copy.deepcopy(ranges),  # it changes them
+            nodes_to_quantize=[],
+            nodes_to_exclude=prepared.graph.kept_float(recipe),
+            op_types_to_quantize=list(SYMMETRIC if symmetric else QUANTISED),
+            extra_options=dict(FOR_TENSORRT) if symmetric else {},
         )
+        quantizer.quantize_model()
+        onnx.save(quantizer.model.model, to)
         return Graph(onnx.load(to))
 
 
@@ -128,26 +191,12 @@ def versions() -> dict[str, str]:
     return {"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}
 
 
-def _reader(prepared: Prepared, frames: list[Frame]) -> Any:
-    """Return the frames as ONNX Runtime's calibrators take them: one whole input after another."""
-    from onnxruntime.quantization import CalibrationDataReader
-
-    batch, channels, height, width = prepared.image.shape
-
-    class Frames(CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self._inputs = _inputs(prepared, frames, (batch or 1, channels or 3, height or 1, width or 1))
-
-        def get_next(self) -> dict[str, Any] | None:
-            return next(self._inputs, None)
-
-    return Frames()
-
-
-def _inputs(prepared: Prepared, frames: list[Frame], shape: tuple[int, int, int, int]) -> Iterator[dict[str, Any]]:
-    preprocessor = Preprocessor((shape[3], shape[2]), prepared.input)
+def _inputs(prepared: Prepared, frames: Iterable[Frame]) -> Iterator[dict[str, Any]]:
+    """Yield the frames as the network's input, one whole input after another; a fixed batch is filled with copies."""
+    batch, channels, height, width = (size or 1 for size in prepared.image.shape)
+    preprocessor = Preprocessor((width, height), prepared.input)
+    tensor = np.zeros((batch, channels, height, width), prepared.image.dtype)
     for frame in frames:
-        tensor = np.zeros(shape, prepared.image.dtype)
         preprocessor.write(frame, tensor[0], 0)
         tensor[1:] = tensor[0]
         yield {prepared.image.name: tensor}

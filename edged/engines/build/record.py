@@ -2,35 +2,32 @@
 
 Stored are the pictures as the network would see them, RGB and without normalisation, so that one record serves
 every precision and back end. Each picture has a part: from `CALIBRATE` ranges are taken, on `CHOOSE` recipes are
-compared, and `VERIFY` is looked at once, to say how good the engine is.
+compared, and `VERIFY` is looked at once, to say how good the engine is. Pictures stay on the disk until somebody goes
+through them, and then one after the other: a record of thousands takes no more memory than one of eight.
 """
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import json
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edged.engines.preprocess import Preprocessor
-from edged.engines.store import write_whole
+from edged.engines.build.coverage import Coverage
+from edged.engines.build.parts import CALIBRATE, CHOOSE, VERIFY
 from edged.errors import BackendUnavailable
 from edged.frame import Capture, Color, Frame, Picture, PixelFormat
-from edged.tensor import FitMode, InputFormat
+from edged.tensor import FitMode
 
-FORMAT = 1
-CALIBRATE, CHOOSE, VERIFY = "calibrate", "choose", "verify"
-PARTS = (CALIBRATE, CALIBRATE, CHOOSE, VERIFY)  # of each camera's frames in turn
-FRAMES_MIN = 8
+__all__ = ["CALIBRATE", "CHOOSE", "FORMAT", "VERIFY", "Frames", "Note", "Record", "Seen", "as_frame", "read_record"]
+
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -48,14 +45,18 @@ class Seen:
 
 @dataclass(frozen=True)
 class Note:
-    """Where one picture comes from. `id` counts a camera's frames in presentation order, or names a file."""
+    """Where one picture comes from. `id` counts a camera's frames in presentation order, or names a file.
+
+    `objects` is how many findings FP32 has in it, None where nobody counted.
+    """
 
     file: str
     camera: str
     id: str
     part: str
-    brightness: float
+    brightness: int
     sha256: str
+    objects: int | None
 
 
 @dataclass(frozen=True)
@@ -69,22 +70,22 @@ class Record:
     sha256: str
     at: str
     folder: Path
+    coverage: Coverage
 
-    def frames(self, part: str) -> Iterator[Frame]:
-        """Yield the pictures of one part as frames. Raise `BackendUnavailable` for one that was changed."""
-        for number, note in enumerate(self.notes):
-            if note.part == part:
-                yield as_frame(note.camera, number, self._pixels(note))
+    def frames(self, *parts: str) -> Frames:
+        """Return the pictures of some parts as frames."""
+        return Frames([self], parts)
 
-    def _pixels(self, note: Note) -> NDArray[np.uint8]:
+    def read(self, number: int) -> Frame:
+        """Return one picture as a frame. Raise `BackendUnavailable` for one that was changed."""
+        note = self.notes[number]
         path = self.folder / note.file
-        pixels = cv2.imread(str(path), cv2.IMREAD_COLOR) if path.parent == self.folder and path.is_file() else None
-        rgb = None if pixels is None else np.asarray(pixels[:, :, ::-1], np.uint8, order="C")
-        if rgb is None or _sha256(rgb) != note.sha256:
+        rgb = read_picture(path) if path.parent == self.folder and path.is_file() else None
+        if rgb is None or pixels_sha256(rgb) != note.sha256:
             raise BackendUnavailable(
                 f"{path} is not the picture that was stored; run: edged engine calibrate {self.task}"
             )
-        return rgb
+        return as_frame(note.camera, number, rgb)
 
     def per_camera(self) -> dict[str, int]:
         """Return how many frames each camera gave."""
@@ -96,13 +97,28 @@ class Record:
         return round(float(low), 1), round(float(middle), 1), round(float(high), 1)
 
 
-@dataclass(frozen=True)
-class Pick:
-    """One picture chosen for calibration."""
+class Frames:
+    """The pictures of some parts of some records, read from the disk each time they are gone through."""
 
-    camera: str
-    id: str
-    picture: Picture
+    def __init__(self, records: Sequence[Record], parts: Sequence[str]) -> None:
+        self._places = [
+            (record, number)
+            for part in parts
+            for record in records
+            for number, note in enumerate(record.notes)
+            if note.part == part
+        ]
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __iter__(self) -> Iterator[Frame]:
+        return (record.read(number) for record, number in self._places)
+
+    def first(self) -> Frame:
+        """Return one of them, to try something on."""
+        record, number = self._places[0]
+        return record.read(number)
 
 
 def as_frame(camera: str, number: int, rgb: NDArray[np.uint8]) -> Frame:
@@ -112,64 +128,18 @@ def as_frame(camera: str, number: int, rgb: NDArray[np.uint8]) -> Frame:
     return Frame(camera, number, picture, Capture(0, 0, "media"), 0, 0)
 
 
-def write_record(root: Path, task: str, seen: Seen, sources: Mapping[str, str], picks: Iterator[Pick]) -> Record:
-    """Store the pictures of a task in place of those it had. Holding the store is the caller's.
-
-    Raises:
-        BackendUnavailable: there are too few pictures.
-        OSError: the store cannot be written.
-    """
-    home = root / "calibration" / task
-    home.mkdir(parents=True, exist_ok=True)
-    for left_over in home.glob(".new-*"):
-        shutil.rmtree(left_over, ignore_errors=True)
-    fresh = Path(tempfile.mkdtemp(dir=home, prefix=".new-"))
-    try:
-        fresh.chmod(0o755)
-        notes = tuple(_store_pictures(fresh, seen, picks))
-        _refuse_few(task, notes)
-        rows = [[note.camera, note.id, note.part, note.sha256] for note in notes]
-        digest = hashlib.sha256(json.dumps([asdict(seen), rows]).encode()).hexdigest()
-        folder = home / digest[:16]
-        if folder.exists():  # the same frames as before
-            shutil.rmtree(folder)
-        fresh.rename(folder)
-    except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)
-        raise
-    at = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-    record = Record(task, seen, dict(sources), notes, digest, at, folder)
-    text = json.dumps({"format": FORMAT, **asdict(record), "folder": folder.name}, indent=1, ensure_ascii=False)
-    write_whole(home / "record.json", text.encode())
-    for old in home.iterdir():
-        if old.is_dir() and old != folder:
-            shutil.rmtree(old, ignore_errors=True)
-    return record
+def write_picture(path: Path, rgb: NDArray[np.uint8]) -> None:
+    """Write (rows, columns, 3) pixels as PNG."""
+    done, png = cv2.imencode(".png", np.ascontiguousarray(rgb[:, :, ::-1]))
+    if not done:
+        raise OSError(0, "OpenCV cannot write a PNG picture")
+    path.write_bytes(png.tobytes())
 
 
-def _refuse_few(task: str, notes: Sequence[Note]) -> None:
-    if len(notes) < FRAMES_MIN:
-        raise BackendUnavailable(f"task {task}: {len(notes)} calibration frame(s), at least {FRAMES_MIN} are needed")
-
-
-def _store_pictures(folder: Path, seen: Seen, picks: Iterator[Pick]) -> Iterator[Note]:
-    plain = InputFormat(fit=seen.fit, color="rgb", std=(1 / 255, 1 / 255, 1 / 255), pad=seen.pad)
-    preprocessor = Preprocessor((seen.width, seen.height), plain)
-    tensor = np.zeros((3, seen.height, seen.width), np.float32)
-    turns: Counter[str] = Counter()
-    for number, pick in enumerate(picks):
-        frame = Frame(pick.camera, number, pick.picture, Capture(0, 0, "media"), 0, 0)
-        fit = preprocessor.write(frame, tensor, 0)
-        rgb = np.ascontiguousarray(np.rint(tensor).transpose(1, 2, 0).astype(np.uint8))
-        inner = rgb[fit.top : fit.top + fit.inner_height, fit.left : fit.left + fit.inner_width]
-        done, png = cv2.imencode(".png", np.ascontiguousarray(rgb[:, :, ::-1]))
-        if not done:
-            raise OSError(0, "OpenCV cannot write a PNG picture")
-        name = f"{number:05d}.png"
-        (folder / name).write_bytes(png.tobytes())
-        part = PARTS[turns[pick.camera] % len(PARTS)]
-        turns[pick.camera] += 1
-        yield Note(name, pick.camera, pick.id, part, round(float(inner.mean()), 2), _sha256(rgb))
+def read_picture(path: Path) -> NDArray[np.uint8] | None:
+    """Return what was written, None where that is no picture any more."""
+    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    return None if pixels is None else np.asarray(pixels[:, :, ::-1], np.uint8, order="C")
 
 
 def read_record(root: Path, task: str) -> Record:
@@ -182,6 +152,7 @@ def read_record(root: Path, task: str) -> Record:
             raise BackendUnavailable(f"{home}/record.json is of another version of edged; {remedy}")
         data["seen"], data["folder"] = Seen(**data["seen"]), home / data["folder"]
         data["notes"] = tuple(Note(**note) for note in data["notes"])
+        data["coverage"] = Coverage.from_json(data["coverage"])
         return Record(**data)
     except FileNotFoundError as exc:
         raise BackendUnavailable(f"task {task} has no calibration frames in {root}; {remedy}") from exc
@@ -196,5 +167,6 @@ def records_sha256(records: Sequence[Record]) -> str:
     return hashlib.sha256("".join(sorted(record.sha256 for record in records)).encode()).hexdigest()
 
 
-def _sha256(rgb: NDArray[np.uint8]) -> str:
+def pixels_sha256(rgb: NDArray[np.uint8]) -> str:
+    """Return the SHA-256 of pixels and their shape."""
     return hashlib.sha256(np.array(rgb.shape, "<i4").tobytes() + rgb.tobytes()).hexdigest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 WEIGHTED = ("Conv", "Gemm", "MatMul")
 QUANTISED = (
@@ -16,6 +16,7 @@ QUANTISED = (
 """Operators for which ONNX Runtime has integer kernels on the CPU, or that only move elements. ConvTranspose is not
 among them: quantised, it is computed in float between two conversions."""
 BLOCKS = 8
+RangesBy = Literal["minmax", "average"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Recipe:
     `blocks_float` are further stretches of weighted layers, of `BLOCKS` in all, that stay float.
     """
 
-    ranges: str = "minmax"
+    ranges: RangesBy = "minmax"
     stem_float: bool = False
     heads_float: int = 0
     blocks_float: tuple[int, ...] = ()

@@ -13,7 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edged.device import gpu
+from edged.engines.arranging import Target
 from edged.engines.base import EngineRequest
 from edged.engines.build import trt8, trt10, trt11
 from edged.engines.build.compare import Comparison, TaskCheck, compare, infer_ms
@@ -27,10 +30,12 @@ from edged.engines.build.order import (
     refuse_blind,
     seen_by,
 )
-from edged.engines.build.record import CALIBRATE, CHOOSE, VERIFY, Record, records_sha256
+from edged.engines.build.record import CALIBRATE, CHOOSE, VERIFY, Frames, Record, as_frame, records_sha256
 from edged.engines.build.trt_work import WORKSPACE_BYTES, Generation, Work, add_profile, parse, place_on_dla
 from edged.engines.ort import OrtEngine
 from edged.engines.store import EngineKey, Manifest, Store, writes
+from edged.engines.tensorrt.arrange import devices_for, targets_of
+from edged.engines.tensorrt.board import open_board
 from edged.engines.tensorrt.engine import TrtEngine
 from edged.engines.tensorrt.layers import Layers, read_layers
 from edged.engines.tensorrt.library import Library, open_library
@@ -58,6 +63,17 @@ def wanted_key(request: EngineRequest) -> EngineKey:
         return key_of(request, place, device, library.release)
 
 
+def targets(request: EngineRequest) -> tuple[Target, ...]:
+    """Return the engines to build for a request on this machine: one for each place and batch size, and twins.
+
+    Raises:
+        BackendUnavailable: TensorRT or the GPU is not there.
+    """
+    board = open_board()
+    on_dla = any(name.startswith("dla") for name in devices_for(request, board))
+    return targets_of(request, board, seen_by(request)[1].shape[0] if on_dla else None)
+
+
 def build(order: Order, store: Store) -> Manifest:
     """Build, look into, compare and install one engine. The caller holds the store.
 
@@ -77,16 +93,18 @@ def build(order: Order, store: Store) -> Manifest:
     with writes(store.root), tempfile.TemporaryDirectory(dir=store.root, prefix=".build-") as folder:
         with closing(gpu.open_device(place.gpu)) as device, device.active():
             key = key_of(request, place, device, library.release)
-            frames = tuple(frame for part in (CALIBRATE, CHOOSE) for frame in order.frames(part))
-            work = Work(library, device, request, place, image, frames, Path(folder))
+            work = Work(library, device, request, place, image, order.frames(CALIBRATE, CHOOSE), Path(folder))
             plan, layers = _plan(work, store, order)
         file = Path(folder) / "engine.plan"
         file.write_bytes(plan)
         verified, comparison = verify(request, file, order.checks, order.records) if order.records else ({}, None)
+        with closing(TrtEngine(request, file)) as engine:
+            ms = measure(engine)
         about = {
             **circumstances(begin_s, {"tensorrt": library.release, "cuda": key.facts["cuda"]}),
             "tasks": [check.task for check in order.checks],
             "builder": choose(library).name,
+            "ms": ms,
             **layers.to_json(),
             "beside_dla": list(layers.beside_dla),
         }
@@ -106,18 +124,27 @@ def verify(
     Returns:
         The figures of each task as a manifest has them, and the comparison they come from.
     """
-    frames = [frame for record in records for frame in record.frames(VERIFY)]
+    frames = Frames(records, (VERIFY,))
     reference_request = replace(request, precision="fp32", device="cpu")
     with closing(OrtEngine(reference_request)) as reference, closing(TrtEngine(request, file)) as other:
         comparison = compare(reference, other, frames, checks)
         refuse_blind(checks, comparison)
         fp32 = _own_fp32(request)
         if fp32 is None:
-            fp32_ms, (ms,) = None, infer_ms([other], frames[0])
+            fp32_ms, (ms,) = None, infer_ms([other], frames.first())
         else:
             with closing(fp32):
-                fp32_ms, ms = infer_ms((fp32, other), frames[0])
+                fp32_ms, ms = infer_ms((fp32, other), frames.first())
     return figures(checks, comparison, {"fp32_ms": fp32_ms, "ms": ms}), comparison
+
+
+def measure(engine: TrtEngine) -> dict[str, float]:
+    """Return the milliseconds of one inference by its number of pictures, nothing else running: grey host frames."""
+    height, width = (size or 1 for size in engine.model.inputs[0].shape[2:])
+    frame = as_frame("measure", 0, np.full((height, width, 3), 128, np.uint8))
+    most = engine.max_batch
+    sizes = [most] if engine.fixed_batch else sorted({most, *(1 << n for n in range(most.bit_length()))})
+    return {str(size): infer_ms([engine], frame, size)[0] for size in sizes}
 
 
 def choose(library: Library) -> Generation:
@@ -194,7 +221,8 @@ def _timing_name(work: Work) -> str:
 
 def _ranges_name(work: Work, order: Order) -> str:
     """Return the name of the calibration cache: ranges of one model seen in one way, on the same frames."""
-    parts = f"{work.library.release} {work.place.kind} {work.request.input} {records_sha256(order.records)}"
+    place = "gpu" if work.place.dla is None else "dla"  # all cores and batch sizes alike
+    parts = f"{work.library.release} {place} {work.request.input} {records_sha256(order.records)}"
     digest = hashlib.sha256(parts.encode() + work.request.onnx.read_bytes()).hexdigest()[:12]
     return f"ranges.{work.request.onnx.stem}.{digest}.cache"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edged.engines.build.quantize import check_installed, halve, prepare, quantise
+from edged.engines.build.quantize import check_installed, halve, measure, prepare, quantise
 from edged.engines.build.regions import Recipe
 from edged.engines.build.trt_work import Work
 
@@ -17,7 +17,8 @@ def with_integers(work: Work) -> Path:
     check_installed()
     prepared = prepare(work.request.onnx, work.image, work.request.input, work.folder)
     to = work.folder / "integers.onnx"
-    quantise(prepared, Recipe(), list(work.frames), to, symmetric=True)
+    ranges = measure(prepared, work.frames, "minmax", work.folder, symmetric=True)
+    quantise(prepared, Recipe(), ranges, to, symmetric=True)
     return to
 
 

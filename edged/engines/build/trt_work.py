@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,11 +13,11 @@ import numpy as np
 
 from edged.device.base import Device
 from edged.engines.base import EngineRequest
+from edged.engines.build.record import Frames
 from edged.engines.preprocess import Preprocessor
 from edged.engines.tensorrt.library import Library
 from edged.engines.tensorrt.place import Place, profile_of
 from edged.errors import ConfigError
-from edged.frame import Frame
 from edged.tensor import TensorSpec
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Work:
     request: EngineRequest
     place: Place
     image: TensorSpec
-    frames: tuple[Frame, ...]
+    frames: Frames
     folder: Path
     calibration: bytes = b""
 
@@ -113,14 +114,17 @@ def place_on_dla(work: Work, config: Any) -> None:
 
 
 def batches(work: Work, count: int) -> Iterator[NDArray[np.generic]]:
-    """Yield the calibration frames as whole input tensors of `count` pictures; the last one begins again to be full."""
+    """Yield the calibration frames as whole input tensors of `count` pictures; the last one begins again to be full.
+
+    There is one tensor, and one picture beside it: what is yielded is gone with the next.
+    """
     _, channels, height, width = (size or 1 for size in work.image.shape)
     preprocessor = Preprocessor((width, height), work.request.input)
-    frames = work.frames
-    for first in range(0, len(frames), count):
-        tensor = np.zeros((count, channels, height, width), work.image.dtype)
+    tensor = np.zeros((count, channels, height, width), work.image.dtype)
+    endless = itertools.chain.from_iterable(itertools.repeat(work.frames))
+    for _ in range(0, len(work.frames), count):
         for index in range(count):
-            preprocessor.write(frames[(first + index) % len(frames)], tensor[index], index)
+            preprocessor.write(next(endless), tensor[index], index)
         yield tensor
 
 

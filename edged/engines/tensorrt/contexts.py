@@ -6,7 +6,7 @@ the releases; each is asked for before it is used.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from edged.device.base import Device, Memory
@@ -41,6 +41,11 @@ def make_contexts(
             arena.free()
         raise
     return contexts, arena
+
+
+def static_contexts(engines: Mapping[int, Any], library: Library) -> dict[int, Any]:
+    """Return a context of each engine that has one batch size only; each has memory of its own."""
+    return {size: _must(engine.create_execution_context(), library) for size, engine in engines.items()}
 
 
 def _needed(engine: Any) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,10 @@ from edged.device import gpu
 from edged.device.base import Device, DeviceError
 from edged.engines.base import EngineError, EngineRequest
 from edged.engines.ort import picture_input
-from edged.engines.store import Store
-from edged.engines.tensorrt.contexts import make_contexts
+from edged.engines.store import EngineMissing, Store
+from edged.engines.tensorrt.contexts import make_contexts, static_contexts
 from edged.engines.tensorrt.library import BACKEND, Library, numpy_type, open_library
-from edged.engines.tensorrt.place import Place, check_dla, key_of, place_of, profile_of
+from edged.engines.tensorrt.place import Place, check_dla, key_of, place_of, sizes_of
 from edged.engines.tensorrt.slot import TrtSlot
 from edged.errors import BackendUnavailable
 from edged.tensor import ModelSpec, TensorSpec
@@ -42,9 +43,9 @@ class TrtEngine:
         self._engines: list[Any] = []
         self._closed = False
         try:
-            data = (_stored(request, self._place, self._device, library) if plan is None else plan).read_bytes()
+            files = _stored(request, self._place, self._device, library) if plan is None else {request.batch: plan}
             with self._device.active():
-                self._load(data, request, library)
+                self._load({size: file.read_bytes() for size, file in files.items()}, request, library)
         except DeviceError as exc:
             self.close()
             raise EngineError(f"tensorrt: {request.onnx.name} on {self.device}: {exc}") from exc
@@ -52,17 +53,27 @@ class TrtEngine:
             self.close()
             raise
 
-    def _load(self, data: bytes, request: EngineRequest, library: Library) -> None:
-        self._engines.append(_deserialize(data, self._place, library))
+    def _load(self, plans: Mapping[int, bytes], request: EngineRequest, library: Library) -> None:
+        """Load engines by their largest batch: one on a GPU, on a DLA one for each size, the largest first."""
+        by_size = {size: _deserialize(data, self._place, library) for size, data in plans.items()}
+        self._engines += by_size.values()
         self.model = model_spec(self._engines[0], library)
         batch, _, _ = picture_input(self.model, request.onnx)
-        self.fixed_batch = batch is not None or self._place.dla is not None
-        self.max_batch = batch if batch is not None else profile_of(request, self._place)[2]
+        self.max_batch = batch if batch is not None else max(by_size)
+        on_dla = self._place.dla is not None
+        self.fixed_batch = batch is not None or (on_dla and len(by_size) == 1)
         sizes = [self.max_batch] if self.fixed_batch else range(1, self.max_batch + 1)
-        engines = self._for_contexts(data, library, apart=batch is None and not library.shares_profiles)
-        graphs = self._place.dla is None
-        for _ in range(self._place.contexts):
-            contexts, arena = make_contexts(engines, sizes, library, self._device)
+        apart = batch is None and not library.shares_profiles
+        engines = self._for_contexts(plans[max(plans)], library, apart=apart)
+        graphs = not on_dla
+        for number in range(self._place.contexts):
+            if self.fixed_batch or not on_dla:
+                contexts, arena = make_contexts(engines, sizes, library, self._device)
+            else:
+                if apart and number:
+                    by_size = {size: _deserialize(data, self._place, library) for size, data in plans.items()}
+                    self._engines += by_size.values()
+                contexts, arena = static_contexts(by_size, library), None
             slot = TrtSlot(
                 library, self._device, contexts, arena, self.model, self.max_batch, self.fixed_batch, request.input,
                 request.urgency, self._slots.put,
@@ -121,10 +132,16 @@ def model_spec(engine: Any, library: Library) -> ModelSpec:
     return ModelSpec(tuple(inputs), tuple(outputs))
 
 
-def _stored(request: EngineRequest, place: Place, device: Device, library: Library) -> Path:
+def _stored(request: EngineRequest, place: Place, device: Device, library: Library) -> dict[int, Path]:
+    """Return the engines of a request by their largest batch; of a DLA's smaller ones those that are built."""
     if request.store is None:
         raise BackendUnavailable("engine back end 'tensorrt' needs an engine store; set engines.store in edged.yaml")
-    return Store(request.store).find(key_of(request, place, device, library.release))[0]
+    store, (largest, *smaller) = Store(request.store), sizes_of(request, place)
+    found = {largest: store.find(key_of(request, place, device, library.release))[0]}
+    for size in smaller:
+        with suppress(EngineMissing):
+            found[size] = store.find(key_of(replace(request, batch=size), place, device, library.release))[0]
+    return found
 
 
 def _deserialize(data: bytes, place: Place, library: Library) -> Any:

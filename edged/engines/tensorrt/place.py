@@ -89,8 +89,20 @@ def key_of(request: EngineRequest, place: Place, device: Device, release: str) -
     return engine_key(request, BACKEND, facts)
 
 
+def sizes_of(request: EngineRequest, place: Place) -> tuple[int, ...]:
+    """Return the largest batches of the engines that serve a request at a place, the largest first.
+
+    On a GPU one engine takes any batch. On a DLA each takes one: there the powers of two below the largest have engines
+    of their own, and a batch in between takes the next larger one. One for every size would soon fill a core, which
+    holds 16 loadables.
+    """
+    if place.dla is None:
+        return (request.batch,)
+    return tuple(sorted({request.batch, *(1 << n for n in range(request.batch.bit_length()))}, reverse=True))
+
+
 def profile_of(request: EngineRequest, place: Place) -> tuple[int, int, int]:
-    """Return the least, best and greatest batch: any up to the task's on a GPU, just that one on a DLA."""
+    """Return one engine's least, best and greatest batch: any up to the request's on a GPU, just that on a DLA."""
     return (1 if place.dla is None else request.batch, request.batch, request.batch)
 
 

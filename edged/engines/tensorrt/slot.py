@@ -135,7 +135,7 @@ class TrtSlot:
 
     def submit(self, count: int) -> None:
         """Enqueue copies and inference, or launch the graph that has them."""
-        self._count = self.capacity if self._fixed else count
+        self._count = self.capacity if self._fixed else self._size_for(count)
         feed: Feed = "device" if self._frames else "host"
         try:
             with self._device.active():
@@ -190,6 +190,10 @@ class TrtSlot:
         for graph in self._graphs.values():
             graph.free()
         self._graphs = {}
+
+    def _size_for(self, count: int) -> int:
+        """Return the batch size that takes so many: on a DLA not every one has an engine."""
+        return count if count in self._contexts else min(size for size in self._contexts if size > count)
 
     def _await_frames(self) -> None:
         """Let the stream wait for the decoders, and the kernel find no picture of another batch."""

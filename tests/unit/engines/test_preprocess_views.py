@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_preprocess import FORMATS, KR_KB, frame_of, picture_of, resized
+from pictures import FORMATS, KR_KB, frame_of, picture_of, resized
 
 from edged.engines import remap
 from edged.engines.preprocess import Preprocessor
@@ -61,7 +61,7 @@ def remapped(picture, points, pad):
 
 @pytest.mark.parametrize("view", VIEWS, ids=lambda view: type(view.lens).__name__)
 @pytest.mark.parametrize("kind", ["yuv420", "yuv422", "yuv444", "nv12", "rgb", "gray"])
-@pytest.mark.parametrize("fmt", FORMATS, ids=["plain", "stretch_bgr", "normalised", "0_to_255"])
+@pytest.mark.parametrize("fmt", FORMATS.values(), ids=["plain", "stretch_bgr", "normalised", "0_to_255"])
 def test_every_format_beside_the_long_way(view, kind, fmt):
     color = Color("bt709", full=fmt.color == "bgr")
     picture, planes = picture_of(kind, *SOURCE, color)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import weakref
 from collections import Counter
 from contextlib import closing
 from dataclasses import replace
@@ -16,8 +18,9 @@ from trt_parts import board  # noqa: F401 - a fixture
 from edged.engines.base import EngineRequest
 from edged.engines.build import trt, trt8
 from edged.engines.build.compare import TaskCheck
+from edged.engines.build.gather import Pick, write_record
 from edged.engines.build.order import Order
-from edged.engines.build.record import Pick, Seen, write_record
+from edged.engines.build.record import Record, Seen
 from edged.engines.store import Store
 from edged.engines.tensorrt.engine import TrtEngine
 from edged.engines.tensorrt.library import open_library
@@ -99,7 +102,8 @@ def test_int8_is_told_in_the_way_of_each_generation(board, order, release):  # n
     caches = list(store.root.glob("ranges.net.*.cache"))
     if release.startswith("8."):
         assert kinds["QuantizeLinear"] == 0
-        assert b'"batches": 8' in caches[0].read_bytes()  # 24 frames, three at a time
+        batches = math.ceil(len(wanted.frames("calibrate", "choose")) / 3)  # of three pictures
+        assert f'"batches": {batches}'.encode() in caches[0].read_bytes()
     else:
         assert kinds["QuantizeLinear"] >= 2 * 3  # activations and weights of three convolutions
         assert caches == []
@@ -148,7 +152,7 @@ def test_where_contexts_cannot_share_a_profile_each_has_an_engine_of_its_own(boa
 def test_tactics_whose_libraries_are_not_there_are_left_out(board, order, monkeypatch):  # noqa: F811
     machine = board("8.5.3.1")
     source = machine.trt.TacticSource
-    monkeypatch.setattr(trt8, "_loads", lambda *names: "cudnnCreate" not in names)
+    monkeypatch.setattr(trt8, "_loads", lambda *names: "cudnnGetProperty" not in names)
     build(order())
     assert machine.trt._board.built[-1][1]._sources == 31 & ~(1 << int(source.CUDNN))
 
@@ -290,3 +294,23 @@ def test_frames_for_another_input_are_refused(board, order):  # noqa: F811
     other = replace(wanted, request=replace(wanted.request, input=InputFormat(fit="stretch")))
     with pytest.raises(BackendUnavailable, match=r"are for 64x48 letterbox, pad 114, the model takes 64x48 stretch"):
         build(other)
+
+
+@pytest.mark.parametrize("release", ["8.5.3.1", "10.3.0", "11.4.0.106"])
+def test_calibrating_and_comparing_hold_a_few_pictures_however_many_there_are(board, order, monkeypatch, release):  # noqa: F811
+    board(release)
+    wanted = order("int8")
+    pictures = []
+    most = []
+    read = Record.read
+
+    def counting(self, number):
+        frame = read(self, number)
+        pictures.append(weakref.ref(frame.picture.planes[0]))
+        most.append(sum(one() is not None for one in pictures))
+        return frame
+
+    monkeypatch.setattr(Record, "read", counting)
+    build(wanted)
+    assert len(most) >= 32
+    assert max(most) <= 3

@@ -15,9 +15,10 @@ from edged.camera.scene.source import SceneSource
 from edged.engines.base import EngineRequest
 from edged.engines.build.collect import from_recording
 from edged.engines.build.compare import Comparison, TaskCheck, compare
+from edged.engines.build.gather import write_record
 from edged.engines.build.int8 import Order, seen_by
-from edged.engines.build.quantize import prepare, quantise
-from edged.engines.build.record import CALIBRATE, VERIFY, write_record
+from edged.engines.build.quantize import measure, prepare, quantise
+from edged.engines.build.record import CALIBRATE, VERIFY
 from edged.engines.build.regions import Recipe
 from edged.engines.ort import OrtEngine
 from edged.tasks import PARSERS
@@ -39,7 +40,8 @@ def quantised(model: Path, parser: str, options: dict, opener, folder: Path) -> 
     record = write_record(folder, "t", seen, {}, from_recording("c", opener, 32, None))
     order = Order(request, (TaskCheck("t", parse, 0.4, 0.01),), (record,))
     prepared = prepare(model, image, request.input, folder)
-    graph = quantise(prepared, Recipe(heads_float=1), order.frames(CALIBRATE), folder / "q.onnx")
+    ranges = measure(prepared, order.frames(CALIBRATE), "minmax", folder)
+    graph = quantise(prepared, Recipe(heads_float=1), ranges, folder / "q.onnx")
     with (
         closing(OrtEngine(request)) as fp32,
         closing(OrtEngine(EngineRequest(folder / "q.onnx", request.input))) as int8,

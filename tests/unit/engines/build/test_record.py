@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from edged.engines.build.gather import Pick, write_record
 from edged.engines.build.record import (
     CALIBRATE,
     CHOOSE,
     VERIFY,
-    Pick,
+    Frames,
     Seen,
     as_frame,
     read_record,
     records_sha256,
-    write_record,
 )
 from edged.engines.preprocess import Preprocessor
 from edged.errors import BackendUnavailable
@@ -87,6 +89,45 @@ def test_a_picture_that_was_changed_is_refused(tmp_path):
     path.unlink()
     with pytest.raises(BackendUnavailable, match="is not the picture that was stored"):
         list(record.frames(record.notes[0].part))
+
+
+def test_what_covers_most_is_taken_and_near_duplicates_are_not(tmp_path):
+    def drive():
+        for number, pick in enumerate(picks(40, seed=4)):
+            for again in range(3):  # it stands still for three frames
+                yield replace(pick, id=f"{number}.{again}")
+
+    record = write_record(tmp_path, "t", SEEN, {}, drive(), 16, lambda readers: [n % 2 for n in range(len(readers))])
+    assert {note.id.partition(".")[2] for note in record.notes} == {"0"}
+    coverage = record.coverage
+    assert (coverage.candidates, coverage.near_duplicates, len(record.notes)) == (40, 80, 16)
+    assert coverage.cameras["a"].with_objects == 0.5
+    assert sorted(path.name for path in record.folder.iterdir()) == [note.file for note in record.notes]
+    assert read_record(tmp_path, "t") == record
+    with pytest.raises(BackendUnavailable, match=r"3 calibration frame\(s\), beside 6 near-duplicate\(s\) of these"):
+        write_record(tmp_path, "u", SEEN, {}, (pick for number, pick in enumerate(drive()) if number < 9))
+
+
+def test_pictures_for_the_comparison_alone_are_its_only_ones(tmp_path):
+    record = write_record(tmp_path, "t", SEEN, {}, picks(40, seed=4), 32, None, picks(40, ("verify",), seed=5))
+    parts = Counter((note.camera, note.part) for note in record.notes)
+    assert set(parts) == {("a", CALIBRATE), ("a", CHOOSE), ("verify", VERIFY)}
+    assert (parts["verify", VERIFY], parts.total()) == (8, 32)
+    assert record.coverage.parts[VERIFY].frames == 8
+    assert len({note.file for note in record.notes}) == 32
+
+
+def test_pictures_are_read_when_it_is_their_turn(tmp_path):
+    record = write_record(tmp_path, "t", SEEN, {}, picks())
+    frames = Frames([record, record], (VERIFY, CHOOSE))
+    assert len(frames) == 2 * sum(note.part != CALIBRATE for note in record.notes)
+    assert [frame.id for frame in frames] == [frame.id for frame in frames]
+    one = iter(frames)
+    next(one)
+    for path in record.folder.iterdir():
+        path.unlink()
+    with pytest.raises(BackendUnavailable, match="is not the picture that was stored"):
+        next(one)
 
 
 def test_too_few_frames_leave_the_record_that_was_there(tmp_path):
