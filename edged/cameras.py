@@ -20,6 +20,8 @@ from edged.scheduler.demand import CPU
 Views = Mapping[str, Sequence[tuple[str, View]]]
 """By camera: the id of each of its views, and the view."""
 
+NATIVE = ("v4l2", "v4l2_isolated")
+
 
 class FanOut:
     """Between the cameras and the dispatcher: hands a camera's frame on as one frame for each of its views, and itself.
@@ -99,9 +101,13 @@ def source_opener(
     the daemon runs.
     """
     order = config.backend or ORDER[config.source.scheme]
+    special = _only_native(config)
     opening = replace(_opening(camera, config, secrets), gpu=gpu or 0)
     missing: list[str] = []
     for backend in order:
+        if special and backend not in NATIVE:
+            missing.append(f"camera backend {backend!r} knows no {special}")
+            continue
         if backend in ON_DEVICE and gpu is None:
             missing.append(
                 f"camera backend {backend!r} keeps pictures on a GPU, where no engine of its tasks reads them"
@@ -112,6 +118,13 @@ def source_opener(
         except BackendUnavailable as exc:
             missing.append(str(exc))
     return "none", partial(_unavailable, "; ".join(missing))
+
+
+def _only_native(config: CameraConfig) -> str:
+    """Return what a camera's configuration asks for that only V4L2's own back ends do."""
+    bus = config.source.scheme == "v4l2" and config.source.rest.startswith("bus:")
+    asked = {"bus address": bus, "pixel_format": bool(config.pixel_format), "controls": bool(config.controls)}
+    return ", ".join(name for name, there in asked.items() if there)
 
 
 def _opening(camera: str, config: CameraConfig, secrets: Secrets) -> Opening:
@@ -125,6 +138,8 @@ def _opening(camera: str, config: CameraConfig, secrets: Secrets) -> Opening:
         width_px=config.width_px,
         height_px=config.height_px,
         rate_hz=config.rate_hz,
+        pixel_format=config.pixel_format,
+        controls=dict(config.controls),
         transport=config.transport,
         open_timeout_s=config.open_timeout_s,
         read_timeout_s=max(config.stall_timeout_s, 1.0) + 2.0,

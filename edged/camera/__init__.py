@@ -16,6 +16,8 @@ SOURCES: Registry[CameraSource] = Registry(
         "gstreamer": Spec(
             "edged.camera.gstreamer:GStreamerSource", "the packages python3-gi and gir1.2-gst-plugins-base-1.0"
         ),
+        "v4l2": Spec("edged.camera.v4l2.source:V4l2Source", "64-bit Linux"),
+        "v4l2_isolated": Spec("edged.camera.v4l2.isolated:IsolatedV4l2Source", "64-bit Linux"),
         "shm": Spec("edged.camera.shm.source:ShmSource", "Linux on x86-64 or arm64"),
         "scene": Spec("edged.camera.scene.source:SceneSource", "opencv-python-headless"),
     },
@@ -30,7 +32,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
     "tcp": ("nvdec", "pyav"),
     "udp": ("nvdec", "pyav"),
     "srt": ("nvdec", "pyav"),
-    "v4l2": ("pyav", "gstreamer"),
+    "v4l2": ("v4l2", "pyav", "gstreamer"),
     "csi": ("jetson_utils", "gstreamer"),
     "shm": ("shm",),
     "scene": ("scene",),

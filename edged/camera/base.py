@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from edged.errors import CameraError
@@ -18,8 +18,9 @@ class CameraStalled(CameraError):
 class Opening:
     """All a source needs to open its stream.
 
-    `url` may hold a password: it never goes into a text before `redact`. Sizes and rate are wishes and may be
-    None; times are in seconds. `gpu` is the one to decode on, for sources that use one.
+    `url` may hold a password: it never goes into a text before `redact`. Sizes, rate and pixel format are wishes and
+    may be None; `controls` are a V4L2 device's, to be set in their order; times are in seconds. `gpu` is the one to
+    decode on, for sources that use one.
     """
 
     camera: str
@@ -29,6 +30,8 @@ class Opening:
     width_px: int | None = None
     height_px: int | None = None
     rate_hz: float | None = None
+    pixel_format: str | None = None
+    controls: Mapping[str, int | bool] = field(default_factory=dict)
     transport: str = "tcp"
     open_timeout_s: float = 4.0
     read_timeout_s: float = 3.0
@@ -42,7 +45,8 @@ class Grab:
     `pts` orders pictures (any unit); `key` says that decoding may start here; `due_s` is its time on a recorded
     stream's own clock, None on a live one; `capture` is set where driver or sender stamp their pictures; `data` is
     the source's own. `disposable` says that no other picture refers to this one, so that it may be skipped while its
-    neighbours are decoded; where that is not known it is False. `size_bytes` is what holding it costs.
+    neighbours are decoded; where that is not known it is False. `size_bytes` is what holding it costs; `lost` are the
+    pictures that went missing between the one before it and this one, where the driver counts them.
     """
 
     data: Any
@@ -52,6 +56,7 @@ class Grab:
     capture: Capture | None = None
     disposable: bool = False
     size_bytes: int = 0
+    lost: int = 0
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ REORDER_MAX = 64  # more packets than any decoder holds back: what is older was 
 class FrameCounts:
     """`read` frames so far were `decoded`, skipped `undecoded` on purpose, `damaged`, or are still in the decoder.
 
-    `caught_up` stands beside that sum: undecoded frames that were decoded later after all, only so that those after
-    them could be. Nobody was handed them.
+    `caught_up` and `lost` stand beside that sum. Those caught up with are undecoded frames that were decoded later
+    after all, only so that those after them could be. Those lost never came: the driver counted them and had no buffer
+    for them, or newer ones were there. Nobody was handed either.
     """
 
     read: int = 0
@@ -24,6 +25,7 @@ class FrameCounts:
     undecoded: int = 0
     damaged: int = 0
     caught_up: int = 0
+    lost: int = 0
 
 
 class _Place(NamedTuple):
@@ -45,7 +47,7 @@ class FrameCounter:
 
     def __init__(self) -> None:
         self._next_id = 0
-        self._decoded = self._undecoded = self._damaged = self._caught_up = 0
+        self._decoded = self._undecoded = self._damaged = self._caught_up = self._lost = 0
         self._places: list[_Place] = []
         self._captures: list[Capture] = []  # of these places, oldest first
         self._behind: list[int | None] = []  # packets in the decoder whose numbers are used up already
@@ -55,7 +57,7 @@ class FrameCounter:
     def counts(self) -> FrameCounts:
         """A snapshot; from another thread it may miss the newest frame."""
         read = self._decoded + self._undecoded + self._damaged + self._inside
-        return FrameCounts(read, self._decoded, self._undecoded, self._damaged, self._caught_up)
+        return FrameCounts(read, self._decoded, self._undecoded, self._damaged, self._caught_up, self._lost)
 
     def packet(self, pts: int | None, capture: Capture) -> None:
         """A packet goes into the decoder. Without `pts` it is taken to be in presentation order."""
@@ -99,6 +101,11 @@ class FrameCounter:
     def catch_up(self, pts: int | None) -> None:
         """A packet that was counted as skipped goes into the decoder after all."""
         self._behind.append(pts)
+
+    def lose(self, count: int) -> None:
+        """Frames went missing before the packet that comes now; they use up their numbers."""
+        self._next_id += count
+        self._lost += count
 
     def pause(self) -> None:
         """Nothing is decoded for a while: what the decoder holds is not wanted, but may come out later."""

@@ -64,6 +64,7 @@ class Feed:
         """
         self.pause()
         self._rested_s = time.monotonic()
+        self._counter.lose(grab.lost)
         self._counter.skip()
         if keep and not self._source.raw and self._keeps(grab, at_s):
             self._kept.append(grab)
@@ -97,6 +98,7 @@ class Feed:
         there too: a camera that comes back gives its newest picture, and no burst of old ones. `late_s` is None for a
         packet of a live stream that was there already when it was asked for.
         """
+        self._counter.lose(grab.lost)
         late = self._is_late(late_s)
         self._ready = self._ready or grab.key or time.monotonic() - self._rested_s > KEY_FRAME_WAIT_S
         if not self._ready or (late and grab.disposable):

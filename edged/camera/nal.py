@@ -1,4 +1,4 @@
-"""H.264 and H.265 packets: which pictures no other refers to, told by their first bytes; and their byte streams."""
+"""H.264 and H.265 packets: which are no reference, which start anew, told by their first bytes; their byte streams."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 
 START_CODE = b"\0\0\1"
 H264_SLICES = range(1, 6)  # ITU-T H.264 table 7-1: coded slices, partitioned or not
+H264_IDR = 5
+H265_IRAP = range(16, 24)
 H265_SLICES = range(32)  # ITU-T H.265 table 7-1: below 16 the even types are sub-layer non-reference pictures
 
 
@@ -51,6 +53,15 @@ def disposable_test(codec: str, extradata: bytes) -> Callable[[Any], bool] | Non
         return False
 
     return test
+
+
+def key_test(codec: str) -> Callable[[bytes], bool] | None:
+    """Return a test of Annex B packets: may decoding start here? None for other codecs, of which each packet may."""
+    if codec == "h264":
+        return lambda data: any(header[0] & 0x1F == H264_IDR for header in _annex_b_headers(data))
+    if codec == "hevc":
+        return lambda data: any(header[0] >> 1 & 0x3F in H265_IRAP for header in _annex_b_headers(data))
+    return None
 
 
 class AnnexB:

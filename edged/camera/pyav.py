@@ -43,7 +43,7 @@ class PyAvSource:
             frames = self._context.decode(grab.data)
         except av.error.FFmpegError:
             return ()
-        return [Decoded(self._picture(frame), frame.pts) for frame in frames]
+        return [Decoded(picture_of(frame, self._reformatter), frame.pts) for frame in frames]
 
     def skip(self, grab: Grab) -> None:
         """Nothing to give back: the packet is garbage by now."""
@@ -59,7 +59,7 @@ class PyAvSource:
         except av.error.FFmpegError:
             frames = []
         self._context.flush_buffers()
-        return [Decoded(self._picture(frame), frame.pts) for frame in frames]
+        return [Decoded(picture_of(frame, self._reformatter), frame.pts) for frame in frames]
 
     def rewind(self) -> None:
         """Go back to the first packet of a file."""
@@ -69,21 +69,23 @@ class PyAvSource:
         """Close the container; frames already handed out keep their memory."""
         self._packets.close()
 
-    def _picture(self, frame: VideoFrame) -> Picture:
+
+def picture_of(frame: VideoFrame, reformatter: VideoReformatter) -> Picture:
+    """Return a decoded frame's planes where they lie, or converted where we have no such format."""
+    name = frame.format.name
+    if name not in (*PLANAR, "nv12", "gray", "rgb24"):
+        frame = reformatter.reformat(frame, format=CLOSEST.get(name, "yuv420p"))
         name = frame.format.name
-        if name not in (*PLANAR, "nv12", "gray", "rgb24"):
-            frame = self._reformatter.reformat(frame, format=CLOSEST.get(name, "yuv420p"))
-            name = frame.format.name
-        color = color_of(int(frame.colorspace), int(frame.color_range), name, frame.height)
-        if name == "rgb24":
-            rgb = _rows(frame.planes[0], 3).reshape(frame.height, -1, 3)
-            return Picture(frame.width, frame.height, PixelFormat.RGB, color, (rgb,))
-        if name == "nv12":
-            luma, chroma = _rows(frame.planes[0]), _rows(frame.planes[1], 2)
-            pairs = chroma.reshape(chroma.shape[0], -1, 2)
-            return Picture(frame.width, frame.height, PixelFormat.NV12, color, (luma, pairs))
-        kind = PixelFormat.GRAY if name == "gray" else PixelFormat.YUV
-        return Picture(frame.width, frame.height, kind, color, tuple(_rows(plane) for plane in frame.planes))
+    color = color_of(int(frame.colorspace), int(frame.color_range), name, frame.height)
+    if name == "rgb24":
+        rgb = _rows(frame.planes[0], 3).reshape(frame.height, -1, 3)
+        return Picture(frame.width, frame.height, PixelFormat.RGB, color, (rgb,))
+    if name == "nv12":
+        luma, chroma = _rows(frame.planes[0]), _rows(frame.planes[1], 2)
+        pairs = chroma.reshape(chroma.shape[0], -1, 2)
+        return Picture(frame.width, frame.height, PixelFormat.NV12, color, (luma, pairs))
+    kind = PixelFormat.GRAY if name == "gray" else PixelFormat.YUV
+    return Picture(frame.width, frame.height, kind, color, tuple(_rows(plane) for plane in frame.planes))
 
 
 def _rows(plane: Any, bytes_per_pixel: int = 1) -> NDArray[np.uint8]:

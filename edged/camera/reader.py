@@ -50,7 +50,8 @@ class Reader:
 
     def rest(self, grab: Grab) -> None:
         """Nobody needs what comes: let the next packets of a live stream gather where it has room for them."""
-        if self.waited and grab.due_s is None and not self._source.raw:
+        in_buffers = self._source.raw or (grab.capture is not None and grab.capture.clock == "driver")
+        if self.waited and grab.due_s is None and not in_buffers:  # a driver has room for a few pictures only
             self._bell.wait(self._socket.rest_s())
 
     def at_s(self, grab: Grab) -> float:

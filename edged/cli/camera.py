@@ -30,9 +30,8 @@ def show(args: argparse.Namespace) -> int:
 
 
 def print_cameras(cameras: list[dict[str, Any]]) -> None:
-    """Print one row for each camera; the frames decoded only to catch up where there are any."""
-    caught_up = [camera.get("frames", {}).get("caught_up", 0) for camera in cameras]
-    extra = any(caught_up)
+    """Print one row for each camera; frames decoded only to catch up, and lost ones, where there are any."""
+    extra = [name for name in ("caught_up", "lost") if any(camera.get("frames", {}).get(name) for camera in cameras)]
     rows = [
         (
             camera["id"],
@@ -40,12 +39,12 @@ def print_cameras(cameras: list[dict[str, Any]]) -> None:
             camera["state"],
             f"{camera['rate_hz']:.1f}",
             "-" if camera["age_ms"] is None else f"{camera['age_ms']:.0f}",
-            *([frames] if extra else []),
+            *(camera.get("frames", {}).get(name, 0) for name in extra),
             camera["backend"],
             camera["stream"],
             camera["reason"],
         )
-        for camera, frames in zip(cameras, caught_up, strict=True)
+        for camera in cameras
     ]
-    header = ("CAMERA", "MODE", "STATE", "HZ", "AGE_MS", *(["CAUGHT_UP"] if extra else []), "BACKEND", "STREAM", "WHY")
+    header = ("CAMERA", "MODE", "STATE", "HZ", "AGE_MS", *(name.upper() for name in extra), "BACKEND", "STREAM", "WHY")
     print_table(header, rows)

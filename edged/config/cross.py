@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from edged.expression import CHARS_MAX, WORDS, Kind, parse
 from edged.lens import field_deg
 from edged.signals import KINDS, OWN_MAX, RESULT_KINDS, declared_kind, kinds_with
 
+NUMBERED = re.compile(r"/dev/video[0-9]+\Z")
 ABSENT = Document("edged.yaml", {})
 
 
@@ -57,7 +59,7 @@ def _shared_devices(file: Document, cameras: Mapping[str, CameraConfig]) -> Iter
         scheme, rest = camera.source.scheme, camera.source.rest
         if scheme not in ("v4l2", "csi"):
             continue
-        device = os.path.realpath(rest) if scheme == "v4l2" else f"csi:{rest}"
+        device = os.path.realpath(rest) if rest.startswith("/") else f"{scheme}:{rest}"
         first = seen.setdefault(device, name)
         if first != name:
             place: Place = ("cameras", name, "source")
@@ -186,6 +188,12 @@ def notes_of(
     named = {camera for task in tasks.values() for camera in task.cameras}
     used = named | {views[name].view_of for name in named if name in views}
     for camera, config in cameras.items():
+        if config.source.scheme == "v4l2" and NUMBERED.match(config.source.rest):
+            yield camera_file.fault(
+                ("cameras", camera, "source"),
+                f"{config.source} is a number, which another device may have after the next start; "
+                "/dev/v4l/by-id/…, /dev/v4l/by-path/… and bus:BUS_INFO stay",
+            )
         if camera not in used:
             yield camera_file.fault(("cameras", camera), "no task names this camera; it stays closed")
         elif config.lens is not None and camera not in {view.view_of for view in views.values()}:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,7 +26,7 @@ from edged.config.scalars import (
     real,
     whole,
 )
-from edged.config.sources import FINITE, RTSP, SOURCE, Source
+from edged.config.sources import FINITE, RTSP, SOURCE, V4L2, Source
 from edged.config.strict import Strict
 from edged.config.text import show, wanted
 from edged.expression import Kind
@@ -36,7 +37,10 @@ Admission = Literal["degrade", "refuse"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 CAMERAS_MAX = 256
+CONTROLS_MAX = 64
 ENDPOINTS_MAX = 64
+FOURCC = re.compile(r"[A-Z0-9]{3,4}")
+CONTROL_NAME = re.compile(r"[a-z0-9_]{1,32}")
 SIGNAL_TEXT_MAX = 64
 STORE_DEFAULT = Path("/var/lib/edged/engines")
 
@@ -45,6 +49,23 @@ def _server_secret(value: Any, _: ValidationInfo) -> str:
     if not isinstance(value, str) or not CRED.fullmatch(value):
         raise ValueError('must be exactly "${cred:NAME}"; a secret key is never written in this file')
     return value
+
+
+def _pixel_format(value: Any, _: ValidationInfo) -> str:
+    if not isinstance(value, str) or not FOURCC.fullmatch(value):
+        raise wanted("a pixel format of V4L2 by its three or four characters, such as YUYV, MJPG or NV12", value)
+    return value
+
+
+def _controls(value: Any, _: ValidationInfo) -> Mapping[str, int | bool]:
+    if not isinstance(value, Mapping) or len(value) > CONTROLS_MAX:
+        raise wanted(f"a map of at most {CONTROLS_MAX} names of controls to numbers", value)
+    for name, number in value.items():
+        if not isinstance(name, str) or not CONTROL_NAME.fullmatch(name):
+            raise wanted("names of controls as v4l2-ctl prints them (lower-case letters, digits and _)", name)
+        if not isinstance(number, int) or not -(1 << 63) <= number < 1 << 63:
+            raise ValueError(f"{name} must be a whole number, true or false, got {show(number)}")
+    return dict(value)
 
 
 def _signal(value: Any, _: ValidationInfo) -> Kind:
@@ -59,6 +80,16 @@ def _signal(value: Any, _: ValidationInfo) -> Kind:
     return kind
 
 
+PIXEL_FORMAT = Checked(_pixel_format, {"type": "string", "pattern": "^[A-Z0-9]{3,4}$"})
+CONTROLS = Checked(
+    _controls,
+    {
+        "type": "object",
+        "propertyNames": {"pattern": "^[a-z0-9_]{1,32}$"},
+        "additionalProperties": {"type": ["integer", "boolean"]},
+        "maxProperties": CONTROLS_MAX,
+    },
+)
 Endpoint = Annotated[str, ENDPOINT]
 SignalKind = Annotated[
     Kind,
@@ -231,6 +262,13 @@ class CameraConfig(Strict):
     rate_hz: Annotated[float, real(0.1, 1000)] | None = Field(
         default=None, description="frames per second to ask the camera for"
     )
+    pixel_format: Annotated[str, PIXEL_FORMAT] | None = Field(
+        default=None, description="pixel format to ask the camera for, such as YUYV or MJPG; for v4l2"
+    )
+    controls: Annotated[Mapping[str, int | bool], CONTROLS] = Field(
+        default_factory=dict,
+        description="controls to set at each opening, in this order, by the names of v4l2-ctl; for v4l2",
+    )
     transport: Annotated[Literal["tcp", "udp"], one_of("tcp", "udp")] = Field(
         default="tcp", description="how RTSP media travels; for rtsp and rtsps"
     )
@@ -246,6 +284,11 @@ class CameraConfig(Strict):
     @classmethod
     def _finite_only(cls, value: object, info: ValidationInfo) -> object:
         return _only_for(FINITE, value, info)
+
+    @field_validator("pixel_format", "controls")
+    @classmethod
+    def _v4l2_only(cls, value: object, info: ValidationInfo) -> object:
+        return _only_for(V4L2, value, info)
 
     @field_validator("transport")
     @classmethod

@@ -22,18 +22,20 @@ SCHEMES = {
     "tcp": "a stream over a TCP connection",
     "udp": "a stream in UDP packets",
     "srt": "a stream over SRT",
-    "v4l2": "a V4L2 device node, such as v4l2:/dev/video0",
+    "v4l2": "a V4L2 device by its node, such as v4l2:/dev/video0, or by v4l2:bus:BUS_INFO",
     "csi": "a CSI camera of a Jetson by its number, such as csi:0",
     "shm": "a shared-memory ring of another process, by its name",
 }
 FINITE = frozenset({"file", "scene"})
 RTSP = frozenset({"rtsp", "rtsps"})
+V4L2 = frozenset({"v4l2"})
 NETWORK = frozenset({"rtsp", "rtsps", "http", "https", "tcp", "udp", "srt"})
 HOST_MAY_BE_EMPTY = frozenset({"udp", "srt"})
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):(.*)\Z", re.DOTALL)
 _HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^:\[\]]*)(?::(?P<port>[0-9]{1,5}))?\Z")
 _CSI = re.compile(r"0\Z|[1-9][0-9]?\Z")
+_BUS = re.compile(r"bus:[^#\s][^#]{0,30}(?:#[0-9]{1,2})?\Z")
 _SHM = re.compile(r"/?[A-Za-z0-9_.\-]{1,64}\Z")
 _QUERY_PASSWORD = re.compile(r"(?i)[?&](?:password|passwd|passphrase|pwd|token|secret|api_?key)=([^&]+)")
 
@@ -80,8 +82,8 @@ def _file_path(value: str, rest: str, info: ValidationInfo) -> str:
 
 
 def _check_local(value: str, scheme: str, rest: str) -> None:
-    if scheme == "v4l2" and (not rest.startswith("/") or rest.endswith("/")):
-        raise wanted("v4l2:/dev/…, an absolute path", value)
+    if scheme == "v4l2" and not _BUS.match(rest) and (not rest.startswith("/") or rest.endswith("/")):
+        raise wanted("v4l2:/dev/…, an absolute path, or v4l2:bus:BUS_INFO", value)
     if scheme == "csi" and not _CSI.match(rest):
         raise wanted("csi:N with N from 0 to 99", value)
     if scheme == "shm" and not _SHM.match(rest):

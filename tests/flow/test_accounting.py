@@ -90,7 +90,7 @@ def test_a_finite_file_is_read_to_its_last_frame_and_ends(daemon, site, task, cl
     for camera in cameras:
         state = running.camera(camera)
         assert sorted(lanes[camera]) == list(range(333))
-        assert state["frames"] == {"read": 333, "decoded": 333, "undecoded": 0, "damaged": 0, "caught_up": 0}
+        assert state["frames"] == {"read": 333, "decoded": 333, "undecoded": 0, "damaged": 0, "caught_up": 0, "lost": 0}
         assert [counts[camera][key] for key in ("offered", "served", "published")] == [333] * 3
         assert state["state"] == "ended"
         assert state["reason"].startswith("end of /")

@@ -226,3 +226,16 @@ def test_what_a_decoder_swallows_for_ever_is_counted_as_damaged():
         counter.packet(at, capture(at))
     assert counter.counts == FrameCounts(REORDER_MAX + 10, 0, 0, 10)
     assert counter.frame(REORDER_MAX + 9)[0] == REORDER_MAX + 9
+
+
+def test_frames_that_went_missing_before_a_packet_use_their_numbers_up_and_are_not_read():
+    counter = FrameCounter()
+    for pts, lost in ((0, 0), (3, 2), (4, 0)):
+        counter.lose(lost)
+        counter.packet(pts, capture(pts))
+        assert counter.frame(pts) == (pts, capture(pts))
+    counter.lose(1)
+    counter.skip()
+    assert counter.counts == FrameCounts(read=4, decoded=3, undecoded=1, lost=3)
+    counter.packet(7, capture(7))
+    assert counter.frame(7)[0] == 7

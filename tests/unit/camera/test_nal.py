@@ -7,7 +7,7 @@ import pytest
 from av.bitstream import BitStreamFilterContext
 
 from edged.camera.base import Opening
-from edged.camera.nal import AnnexB, H265Disposable, disposable_test
+from edged.camera.nal import AnnexB, H265Disposable, disposable_test, key_test
 from edged.camera.pyav import PyAvSource
 from edged.errors import CameraEnded
 
@@ -41,6 +41,17 @@ def test_h264_without_its_disposable_frames_decodes_to_the_same_pictures(clip, s
     assert {one.pts for one in kept} == whole.keys() - spare
     for one in kept:
         assert (one.picture.planes[0] == whole[one.pts]).all()
+
+
+@pytest.mark.parametrize(("codec", "name", "fmt"), [("libx264", "h264", "h264"), ("libx265", "hevc", "hevc")])
+def test_key_frames_are_told_from_their_bytes_as_ffmpeg_tells_them(clip, codec, name, fmt):
+    found = grabs(clip(f".{fmt}", frames=30, gop=10, codec=codec, fmt=fmt))
+    test = key_test(name)
+    assert [test(bytes(grab.data)) for grab in found] == [grab.key for grab in found]
+    assert any(grab.key for grab in found)
+    assert not all(grab.key for grab in found)
+    assert not test(b"")
+    assert key_test("mjpeg") is None
 
 
 def test_streams_without_b_frames_have_none(clip):

@@ -7,7 +7,8 @@ from config_texts import CAMERAS, ID_RULE, Row, camera, expected, source
 
 URL = "URL whose ${…} are all ${cred:NAME} (letters, digits, _, - or ., at most 64)"
 CAMERA_KEYS = (
-    "backend, height_px, lens, loop, open_timeout_s, pace, rate_hz, source, stall_timeout_s, transport, width_px"
+    "backend, controls, height_px, lens, loop, open_timeout_s, pace, pixel_format, rate_hz, source, stall_timeout_s, "
+    "transport, width_px"
 )
 
 TABLE: list[Row] = [
@@ -136,7 +137,44 @@ TABLE: list[Row] = [
     (source("csi:01"), ["2: cameras.front.source: must be csi:N with N from 0 to 99, got 'csi:01'"]),
     (
         source("v4l2:video0"),
-        ["2: cameras.front.source: must be v4l2:/dev/…, an absolute path, got 'v4l2:video0'"],
+        ["2: cameras.front.source: must be v4l2:/dev/…, an absolute path, or v4l2:bus:BUS_INFO, got 'v4l2:video0'"],
+    ),
+    (
+        source("v4l2:bus:usb-1#x"),
+        [
+            "2: cameras.front.source: must be v4l2:/dev/…, an absolute path, or v4l2:bus:BUS_INFO, "
+            "got 'v4l2:bus:usb-1#x'"
+        ],
+    ),
+    # what is set at a V4L2 device
+    (
+        camera('source: "v4l2:/dev/video0", pixel_format: yuyv'),
+        [
+            "2: cameras.front.pixel_format: must be a pixel format of V4L2 by its three or four characters, such as "
+            "YUYV, MJPG or NV12, got 'yuyv'"
+        ],
+    ),
+    (
+        camera('source: "csi:0", pixel_format: NV12, controls: {gain: 1}'),
+        [
+            "2: cameras.front.pixel_format: is only for v4l2 sources, this is a csi source",
+            "2: cameras.front.controls: is only for v4l2 sources, this is a csi source",
+        ],
+    ),
+    (
+        camera('source: "v4l2:/dev/video0", controls: {gain: 1.5}'),
+        ["2: cameras.front.controls: gain must be a whole number, true or false, got 1.5"],
+    ),
+    (
+        camera('source: "v4l2:/dev/video0", controls: {Exposure Time: 1}'),
+        [
+            "2: cameras.front.controls: must be names of controls as v4l2-ctl prints them (lower-case letters, digits "
+            "and _), got 'Exposure Time'"
+        ],
+    ),
+    (
+        camera('source: "v4l2:/dev/video0", controls: [gain]'),
+        ["2: cameras.front.controls: must be a map of at most 64 names of controls to numbers, got ['gain']"],
     ),
     (
         source("shm:a b"),

@@ -37,11 +37,13 @@ def test_two_cameras_on_one_device_name_both_lines(faults, tmp_path):
     text = (
         f"cameras:\n  front: {{source: 'v4l2:{node}'}}\n  rear:\n    source: 'v4l2:{link}'\n"
         "  left: {source: 'csi:1'}\n  right: {source: 'csi:1'}\n"
+        "  one: {source: 'v4l2:bus:usb-1'}\n  two: {source: 'v4l2:bus:usb-1'}\n"
     )
     assert faults({"cameras.yaml": text}) == [
         f"conf/cameras.yaml:4: cameras.rear.source: device 'v4l2:{link}', which is {node}, is camera 'front' already, "
         "in line 2",
         "conf/cameras.yaml:6: cameras.right.source: device 'csi:1' is camera 'left' already, in line 5",
+        "conf/cameras.yaml:8: cameras.two.source: device 'v4l2:bus:usb-1' is camera 'one' already, in line 7",
     ]
 
 

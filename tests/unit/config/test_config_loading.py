@@ -76,7 +76,8 @@ def test_all_keys_of_all_files_are_read(write, tmp_path):
     assert task.engine.backend == ("tensorrt", "onnxruntime")
     assert config.tasks["other"].when is not None
     assert config.tasks["other"].when.condition == "speed_mps < 20"
-    assert config.notes == ()
+    (note,) = config.notes
+    assert note.startswith("conf/cameras.yaml:3: cameras.rear.source: v4l2:/dev/video7 is a number, which another ")
 
 
 def test_an_input_format_that_is_not_overridden_is_the_parsers_own():

@@ -19,6 +19,8 @@ FINE = [
     "udp://239.0.0.1:5004",
     "srt://:9000?mode=listener&passphrase=${cred:srt}",
     "v4l2:/dev/v4l/by-id/usb-cam-index0",
+    "v4l2:bus:usb-0000:00:14.0-2",
+    "v4l2:bus:platform:vivid-001#1",
     "csi:0",
     "csi:12",
     "shm:front_wide",

@@ -146,6 +146,15 @@ def test_a_camera_that_caught_up_shows_how_many_frames(capsys):
     header, front, rear = (line.split() for line in capsys.readouterr().out.splitlines())
     at = header.index("CAUGHT_UP")
     assert (front[at], rear[at]) == ("12", "0")
+    assert "LOST" not in header
+
+
+def test_a_camera_whose_driver_lost_frames_shows_how_many(capsys):
+    print_cameras([CAMERA, {**CAMERA, "id": "rear", "frames": {"caught_up": 0, "lost": 3}}])
+    header, front, rear = (line.split() for line in capsys.readouterr().out.splitlines())
+    at = header.index("LOST")
+    assert (front[at], rear[at]) == ("0", "3")
+    assert "CAUGHT_UP" not in header
 
 
 def test_activation_prints_what_the_machine_can_give(command, daemon):
