@@ -57,6 +57,10 @@ class _JournalHandler(logging.Handler):
         if not self._journal.send(fields):
             self._stderr.emit(record)
 
+    def close(self) -> None:
+        self._journal.close()
+        super().close()
+
 
 class RateLimit(logging.Filter):
     """Lets through so many records about one camera or task from one place in a while, and says how many it held back.

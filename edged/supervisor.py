@@ -14,6 +14,7 @@ from edged.errors import WorkerFailed
 
 log = logging.getLogger(__name__)
 
+LEAST_SILENCE_S = 2.0  # under any watchdog: an idle worker beats once a second
 LOOK_S = 1.0  # of the time between two looks counts as a worker's silence; the rest nobody listened
 
 
@@ -50,7 +51,8 @@ class Policy:
         """Return the policy under a watchdog of that time."""
         if watchdog_s is None or not self.vital:
             return self
-        return replace(self, silence_s=min(self.silence_s, self.watchdog_share * watchdog_s))
+        limit_s = max(LEAST_SILENCE_S, self.watchdog_share * watchdog_s)
+        return replace(self, silence_s=min(self.silence_s, limit_s))
 
 
 CAMERA = Policy(vital=False, silence_s=30.0)

@@ -13,7 +13,8 @@ from edged.errors import EdgedError
 from edged.journal import is_the_journal
 
 COMMANDS = (
-    "run", "check", "schema", "status", "task", "camera", "signal", "engine", "plan", "reload", "sub", "doctor", "bench", "demo",
+    "run", "check", "doctor", "schema", "status", "task", "camera", "signal", "engine", "plan", "reload", "sub",
+    "bench", "demo",
 )  # fmt: skip
 CONFIG_DEFAULT = "/etc/edged"
 

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from parts import Running, children_of, number_of, until
+from parts import children_of, number_of, until
 from test_rtsp import camera, gstreamer  # noqa: F401 - fixtures
 
 from edged.camera.base import CameraStalled, Opening

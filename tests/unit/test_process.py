@@ -22,6 +22,7 @@ from edged.rundir import RuntimeLock, check_ipc_path, runtime_directory, somebod
     ("module", "forbidden"),
     [
         ("edged.cli", "tensorrt pycuda cuda gi av cv2 onnxruntime onnx numpy pydantic zmq"),
+        ("edged.doctor", "tensorrt pycuda cuda gi av cv2 onnxruntime onnx numpy pydantic zmq yaml"),
         ("edged.client", "tensorrt pycuda cuda gi av cv2 onnxruntime onnx numpy pydantic yaml"),
         ("edged.config", "tensorrt pycuda cuda gi av cv2 onnxruntime onnx zmq"),
         ("edged.scheduler.planner", "tensorrt pycuda cuda gi av cv2 onnxruntime onnx numpy zmq"),

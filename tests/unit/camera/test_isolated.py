@@ -19,7 +19,7 @@ from edged.camera import isolated
 from edged.camera.base import CameraStalled, Grab, Opening
 from edged.camera.isolation import process as isolation_process
 from edged.camera.isolation.process import Abandoned
-from edged.errors import BackendUnavailable, CameraEnded, CameraError, WorkerFailed
+from edged.errors import BackendUnavailable, CameraEnded, CameraError
 from edged.frame import Capture, Color
 
 SECRET = "user:hunter2@"
