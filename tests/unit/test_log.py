@@ -66,12 +66,12 @@ def test_a_log_call_becomes_an_entry_with_fields(journald, root_logger, monkeypa
     assert got["CODE_FILE"].endswith("test_log.py")
     assert got["CODE_FUNC"] == "test_a_log_call_becomes_an_entry_with_fields"
     try:
-        raise ValueError("why")
+        int("why")
     except ValueError:
         logging.getLogger().exception("it failed")
     got = decoded(journald.recv(65536))
     assert got["MESSAGE"].startswith("it failed\nTraceback ")
-    assert got["MESSAGE"].endswith("ValueError: why")
+    assert got["MESSAGE"].endswith("ValueError: invalid literal for int() with base 10: 'why'")
     assert capsys.readouterr() == ("", "")
 
 
