@@ -7,7 +7,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Protocol
 
 from edged.errors import WorkerFailed
@@ -170,6 +172,7 @@ class Supervisor:
 
     def _keep_running(self, slot: _Slot) -> None:
         name, policy = slot.worker.name, slot.policy
+        _show_name(name)
         failures: deque[float] = deque()
 
         def beat() -> None:
@@ -198,3 +201,9 @@ class Supervisor:
 
 def _kind(name: str) -> str:
     return name.partition(":")[0]
+
+
+def _show_name(name: str) -> None:
+    """Give this thread its name for `top -H` and debuggers too, as Python does from 3.14 on; 15 characters fit."""
+    with suppress(OSError):
+        Path(f"/proc/self/task/{threading.get_native_id()}/comm").write_text(name[:15], "utf-8")

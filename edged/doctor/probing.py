@@ -15,6 +15,7 @@ from typing import Any
 from edged.doctor.probe import PROBES
 
 LIMIT_S = 10.0
+CONFIGURATION = "configuration"
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,12 @@ Answers = Mapping[str, Answer]
 
 def ask(config: Path) -> Answers:
     """Return what every probe says, by name. A probe that crashes or hangs is an error of its own only."""
+    names = [name for name in PROBES if name != CONFIGURATION or (config / "cameras.yaml").exists()]
     with ThreadPoolExecutor(len(os.sched_getaffinity(0)) + 2, "probe") as pool:
-        engines = pool.submit(_engines, config)
-        answers = dict(zip(PROBES, pool.map(lambda name: _probe(name, config), PROBES), strict=True))
-        return {**answers, "engines": engines.result()}
+        engines = pool.submit(_engines, config) if CONFIGURATION in names else None
+        answers = dict(zip(names, pool.map(lambda name: _probe(name, config), names), strict=True))
+        none = {CONFIGURATION: Answer(), "engines": Answer() if engines is None else engines.result()}
+        return {**none, **answers}
 
 
 def _probe(name: str, config: Path) -> Answer:
