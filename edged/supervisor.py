@@ -109,6 +109,7 @@ class Supervisor:
         slot.thread = threading.Thread(target=self._keep_running, args=(slot,), name=worker.name, daemon=True)
         self._slots[worker.name] = slot
         slot.thread.start()
+        _show_name(slot.thread)
 
     def check(self) -> list[Lost]:
         """Return the workers lost since the last call. Raise `WorkerFailed` if a vital one is.
@@ -172,7 +173,6 @@ class Supervisor:
 
     def _keep_running(self, slot: _Slot) -> None:
         name, policy = slot.worker.name, slot.policy
-        _show_name(name)
         failures: deque[float] = deque()
 
         def beat() -> None:
@@ -203,7 +203,7 @@ def _kind(name: str) -> str:
     return name.partition(":")[0]
 
 
-def _show_name(name: str) -> None:
-    """Give this thread its name for `top -H` and debuggers too, as Python does from 3.14 on; 15 characters fit."""
+def _show_name(thread: threading.Thread) -> None:
+    """Give a thread its name for `top -H` and debuggers too, as Python does from 3.14 on; 15 characters fit."""
     with suppress(OSError):
-        Path(f"/proc/self/task/{threading.get_native_id()}/comm").write_text(name[:15], "utf-8")
+        Path(f"/proc/self/task/{thread.native_id}/comm").write_text(thread.name[:15], "utf-8")
