@@ -20,6 +20,7 @@ CHECKOUT = Path(__file__).parents[2]
 SITE = Path(sysconfig.get_path("purelib"))
 MINOR = f"python3.{sys.version_info.minor}"
 COMMAND = "#!/usr/bin/python3\nfrom edged.__main__ import entry\nentry()\n"
+MAKE = "debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,procps,passwd,python3 bookworm DIR"
 OWN_CGROUP = """
 umount -R /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mkdir -p "/sys/fs/cgroup/$0" && echo $$ > "/sys/fs/cgroup/$0/cgroup.procs"
