@@ -85,7 +85,9 @@ class Booted:
     def run(self, *command: str, check: bool = True, timeout_s: float = 60) -> str:
         """Run a command and return what it prints; with `check` it must succeed."""
         entered = ["nsenter", "-t", str(self._leader), "-m", "-u", "-i", "-n", "-p", "-C", "--", *command]
-        ended = subprocess.run(entered, capture_output=True, text=True, timeout=timeout_s, check=False)
+        ended = subprocess.run(
+            entered, capture_output=True, encoding="utf-8", errors="replace", timeout=timeout_s, check=False
+        )
         if check and ended.returncode:
             raise AssertionError(f"{shlex.join(command)}: {ended.returncode}\n{ended.stdout}{ended.stderr}")
         return ended.stdout
