@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import socket
 from collections.abc import Callable
 from functools import lru_cache
@@ -19,13 +20,20 @@ PATIENCE_S = 0.2
 
 def notify(*lines: str) -> bool:
     """Send `KEY=VALUE` lines. Return whether somebody was there to be told."""
-    if not os.environ.get("NOTIFY_SOCKET"):
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
         return False
+    if address.startswith("@"):
+        address = "\0" + address[1:]
     try:
-        return _sender()("\n".join(lines))
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+            sender.settimeout(PATIENCE_S)  # a busy systemd must not stop the daemon
+            sender.connect(address)
+            _send(sender, "\n".join(lines))
     except OSError as exc:
         log.warning("cannot tell systemd %s: %s", lines[0], exc.strerror or exc)
         return False
+    return True
 
 
 def watchdog_s() -> float | None:
@@ -36,21 +44,23 @@ def watchdog_s() -> float | None:
     return int(usec) / 1e6 if usec.isdigit() and int(usec) else None
 
 
+def _send(sender: socket.socket, text: str) -> None:
+    through_libsystemd = _libsystemd()
+    if through_libsystemd is None:
+        sender.send(text.encode())
+        return
+    room = select.poll()
+    room.register(sender, select.POLLOUT)
+    if not room.poll(PATIENCE_S * 1000):  # libsystemd would wait for as long as that takes
+        raise TimeoutError("timed out")
+    through_libsystemd(text)
+
+
 @lru_cache(maxsize=1)
-def _sender() -> Callable[[str], bool]:
+def _libsystemd() -> Callable[[str], bool] | None:
     try:
-        from systemd.daemon import notify as through_libsystemd
+        from systemd.daemon import notify
     except ImportError:
-        return _send
-    sender: Callable[[str], bool] = through_libsystemd
-    return sender
-
-
-def _send(text: str) -> bool:
-    address = os.environ["NOTIFY_SOCKET"]
-    if address.startswith("@"):
-        address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
-        sender.settimeout(PATIENCE_S)  # a busy systemd must not stop the daemon
-        sender.sendto(text.encode(), address)
-    return True
+        return None
+    found: Callable[[str], bool] = notify
+    return found
