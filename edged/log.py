@@ -16,7 +16,7 @@ from collections.abc import Callable
 from edged.journal import Journal, is_the_journal
 
 PRIORITY = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
-BURST, WINDOW_S = 20, 60.0  # lines about one camera or task from one place of the program
+BURST, WINDOW_S = 10, 60.0  # lines about one event of one camera or task
 FIELDS = ("camera", "task", "event")
 
 
@@ -63,7 +63,7 @@ class _JournalHandler(logging.Handler):
 
 
 class RateLimit(logging.Filter):
-    """Lets through so many records about one camera or task from one place in a while, and says how many it held back.
+    """Lets through so many records about one event of a camera or task in a while, and says how many it held back.
 
     A record that names neither always passes. The count comes with the first record after the while.
     """
@@ -76,7 +76,7 @@ class RateLimit(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Tell whether the record is to be logged."""
-        key = (_field(record, "camera"), _field(record, "task"), str(record.msg))
+        key = (*(_field(record, name) for name in FIELDS), str(record.msg))
         if key[0] is None and key[1] is None:
             return True
         with self._lock:

@@ -131,8 +131,8 @@ class Change:
 
     @property
     def event(self) -> str:
-        """The name of what has changed, as the journal has it."""
-        return "task_state" if self.task else "camera_mode"
+        """The name of what happened, as the journal has it."""
+        return f"{'task' if self.task else 'camera'}_{self.what}"
 
 
 def changes(old: Plan, new: Plan) -> Iterator[Change]:

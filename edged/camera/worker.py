@@ -301,7 +301,14 @@ class CameraWorker:
         self._now = _Moment(state, reason, time.monotonic_ns(), time.time_ns())
         level = logging.WARNING if state is CameraState.BACKOFF else logging.INFO
         camera, why = self._traits.camera, f": {reason}" if reason else ""
-        log.log(level, "camera %s: %s%s", camera, state.value, why, extra=about(camera=camera, event="camera_state"))
+        log.log(
+            level,
+            "camera %s: %s%s",
+            camera,
+            state.value,
+            why,
+            extra=about(camera=camera, event=f"camera_{state.value}"),
+        )
 
     def _wait(self, timeout_s: float, until: Callable[[], bool]) -> None:
         """Wait until something is so, a stop, or `timeout_s`."""

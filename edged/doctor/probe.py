@@ -33,6 +33,7 @@ def _zmq(_: Path) -> dict[str, Any]:
 
 
 def _onnxruntime(_: Path) -> dict[str, Any]:
+    import_module("edged.engines")  # which keeps it from reporting its use
     ort = import_module("onnxruntime")
     return {"version": ort.__version__, "providers": ort.get_available_providers()}
 

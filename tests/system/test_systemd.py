@@ -239,11 +239,11 @@ def test_the_journal_has_fields(service):
     machine = service({"a": CAMERA, "gone": {"source": "file:/none.mp4"}}, {"lane": task("a", "gone")})
     until(lambda: machine.journal("edged.service", "EDGED_EVENT=ready"), 10)
     of_camera = machine.journal("edged.service", "EDGED_CAMERA=gone")
-    assert {entry["EDGED_EVENT"] for entry in of_camera} >= {"camera_mode", "camera_state"}
+    assert {entry["EDGED_EVENT"] for entry in of_camera} >= {"camera_hot", "camera_backoff"}
     assert {entry["_TRANSPORT"] for entry in of_camera} == {"journal"}
     lost = next(entry for entry in of_camera if "backoff" in entry["MESSAGE"])
     assert (lost["PRIORITY"], lost["SYSLOG_IDENTIFIER"]) == ("4", "edged")
-    assert machine.journal("edged.service", "EDGED_TASK=lane", "EDGED_EVENT=task_state")
+    assert machine.journal("edged.service", "EDGED_TASK=lane", "EDGED_EVENT=task_degraded")
 
 
 def test_the_exposure_is_small(machine, record_property):

@@ -139,7 +139,7 @@ def test_a_flapping_camera_is_held_back_and_counted():
     now_s[0] = WINDOW_S
     first = record(camera="front")
     assert limit.filter(first)
-    assert first.getMessage() == "camera front: 100% lost (80 lines like this one were held back)"
+    assert first.getMessage() == "camera front: 100% lost (90 lines like this one were held back)"
     second = record(camera="front")
     assert limit.filter(second)
     assert second.getMessage() == "camera front: 100% lost"

@@ -43,6 +43,15 @@ def test_building_the_command_line_loads_nothing_heavy():
     assert heavy.isdisjoint(ended.stdout.split())
 
 
+def test_no_library_reports_its_use_or_keeps_notes_for_that(tmp_path, model):
+    """ONNX Runtime from 1.32 on keeps a device id and a queue for its maker, unless it is told not to."""
+    program = f"import edged.engines.ort as ort\nort.ort.InferenceSession({str(model())!r})"
+    own = {"HOME": str(tmp_path), "TMPDIR": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"} | own
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True, cwd=tmp_path)
+    assert list(tmp_path.rglob("*")) == []
+
+
 @pytest.fixture
 def root_logger():
     root = logging.getLogger()
