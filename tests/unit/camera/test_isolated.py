@@ -221,6 +221,10 @@ def test_no_secret_stands_on_the_command_line_or_in_the_environment():
     source.close()
 
 
+def test_when_memory_is_short_a_child_goes_before_the_daemon(source):
+    assert Path(f"/proc/{source.pid}/oom_score_adj").read_text() == "500\n"
+
+
 def test_signals_for_the_daemon_do_not_end_the_child(source):
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         os.kill(source.pid, number)
