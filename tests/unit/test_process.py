@@ -15,7 +15,7 @@ import pytest
 from edged.errors import BackendUnavailable, UsageError
 from edged.log import start_logging
 from edged.notify import notify
-from edged.rundir import RuntimeLock, check_ipc_path, runtime_directory, somebody_listens
+from edged.rundir import RuntimeLock, ask_for, check_ipc_path, runtime_directory, somebody_listens
 
 
 @pytest.mark.parametrize(
@@ -129,6 +129,15 @@ def test_a_runtime_directory_is_held_by_one(tmp_path):
     lock.close()
     assert list((tmp_path / "run").iterdir()) == []
     RuntimeLock(tmp_path / "run").close()
+
+
+def test_a_restart_that_was_asked_for_is_forgotten_with_the_daemon(tmp_path):
+    assert not ask_for("argus", tmp_path / "run")
+    lock = RuntimeLock(tmp_path / "run")
+    assert ask_for("argus", tmp_path / "run")
+    assert (tmp_path / "run/restart-argus").exists()
+    lock.close()
+    assert list((tmp_path / "run").iterdir()) == []
 
 
 def test_a_runtime_directory_of_somebody_else_is_refused(tmp_path, monkeypatch):
