@@ -195,6 +195,22 @@ def test_three_hung_csi_cameras_restart_argus_and_not_the_daemon(service):
     machine.run("systemctl", "stop", "nvargus-daemon")
 
 
+def test_argus_is_left_alone_after_five_restarts_within_an_hour(service):
+    machine = service()
+    asked = "/run/edged/restart-argus"
+    commands = f"ExecStart=\nExecStart=/bin/rm -rf {asked}\nExecStart=-/bin/systemctl try-restart nvargus-daemon"
+    machine.write("/etc/systemd/system/edged-argus.service.d/90-test.conf", f"[Service]\n{commands}\n")
+    machine.sh("systemctl daemon-reload; systemctl reset-failed; systemctl restart edged-argus.path")
+    for _ in range(5):
+        machine.sh(f"runuser -u edged -- touch {asked}")
+        until(lambda: machine.sh(f"ls {asked}", check=False) == "", 10, "a request that is taken")
+        until(lambda: machine.show("ActiveState", "edged-argus.service") == "inactive", 10, "the helper's end")
+    machine.sh(f"runuser -u edged -- touch {asked}")
+    until(lambda: machine.show("ActiveState", "edged-argus.path") == "failed", 10, "the end of patience")
+    assert machine.show("ActiveState") == "active"
+    machine.sh("rm -r /etc/systemd/system/edged-argus.service.d")
+
+
 def test_a_faulty_configuration_rests_in_failed_with_file_and_line(service):
     machine = service({"a": {**CAMERA, "rate": 3}}, wait=False)
     until(lambda: machine.show("ActiveState") == "failed", 20)
