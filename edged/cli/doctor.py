@@ -29,7 +29,7 @@ def doctor(args: argparse.Namespace) -> int:
     for line in lines:
         if line.group != group:
             group = line.group
-            print(f"{group}")
+            print(group)
         print(f"  {line.state.value:8}{line.name}: {line.found}")
         if line.remedy:
             print(f"          -> {line.remedy}")
