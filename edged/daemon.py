@@ -19,10 +19,9 @@ from edged.config import Config, Secrets
 from edged.control.server import ControlServer, Request
 from edged.engine_room import EngineRoom
 from edged.errors import ConfigError, EdgedError, UsageError, WorkerFailed
-from edged.log import set_level
+from edged.log import about, set_level
 from edged.metrics.exposition import Snapshot
 from edged.metrics.server import MetricsServer
-from edged.notify import notify
 from edged.plan import CameraState, Plan, TaskState
 from edged.planning import Stock, changes, demands, routes, with_views
 from edged.publish.publisher import Publisher
@@ -36,6 +35,7 @@ from edged.scheduler.heat import Heat, Limit
 from edged.scheduler.planner import make_plan
 from edged.scheduler.rules import Summary
 from edged.scheduler.signals import SignalBook
+from edged.service import Service
 from edged.signals import kinds_with
 from edged.status import Now, StatusBook
 from edged.supervisor import ONCE, SERVICE, SIDELINE, Supervisor
@@ -89,11 +89,11 @@ class Daemon:
         self._config, self._secrets = config, secrets
         self.boot = random_source.token_hex(8)
         self._inbox: Inbox[Event] = Inbox()
-        self._supervisor = Supervisor()
+        self._service = Service()
+        self._supervisor = Supervisor(watchdog_s=self._service.watchdog_s)
         self._plan = Plan()
         self._costs: dict[str, Cost] = {}
         self._states: dict[str, dict[str, Any]] = {}
-        self._ready = False
         self._readings: Readings[Request] = Readings(self._read_again)
         self._started_with = config.edged
         self._looking = False
@@ -169,7 +169,7 @@ class Daemon:
                 self._publish_status()
             event = self._inbox.get(max(0.0, next_tick_s - time.monotonic()))
             if isinstance(event, Stop):
-                log.info("stopping: %s", event.why)
+                log.info("stopping: %s", event.why, extra=about(event="stop"))
                 return
             if event is not None:
                 self._obey(event)
@@ -186,11 +186,13 @@ class Daemon:
         self._replan(reports)
         self._engines.retire()
         for lost in self._supervisor.check():
-            log.error("%s: the daemon goes on without it: %s", lost.name, lost.error)
+            text = "%s: the daemon goes on without it: %s"
+            log.error(text, lost.name, lost.error, extra=about(event="worker_lost"))
             if lost.name == Reloader.name:
                 self._refuse_reload(lost.error)
-        self._tell_ready()
-        notify("WATCHDOG=1")
+        required = [name for name, task in self._config.tasks.items() if task.required]
+        answered = {task for (task, _) in self._publisher.sent()}
+        self._service.tick(self._plan, reports, required, answered, self._assembled.blocked)
 
     def _obey(self, event: Event) -> None:
         if isinstance(event, Request):
@@ -228,7 +230,7 @@ class Daemon:
     def _follow(self, plan: Plan) -> None:
         """Bring cameras and routes to a plan: nothing is decoded that no route leads on, before as after."""
         for change in changes(self._plan, plan):
-            log.info("%s", change)
+            log.info("%s", change, extra=about(camera=change.camera, task=change.task, event=change.event))
         self._plan = plan
         self._activation.running(frozenset(name for name, task in plan.tasks.items() if task.rate_hz > 0))
         self._pool.rest(plan)
@@ -257,15 +259,6 @@ class Daemon:
         self._publisher.post_state(STATUS_TOPIC, status_message(status), keep=False)
         if self._metrics is not None:
             self._metrics.show(Snapshot(time.time(), status, self._publisher.latencies()))
-
-    def _tell_ready(self) -> None:
-        if self._ready:
-            return
-        required = {name for name, task in self._config.tasks.items() if task.required}
-        if required <= {task for (task, _) in self._publisher.sent()}:
-            self._ready = True
-            notify("READY=1", f"STATUS={len(self._config.tasks)} tasks, {len(self._config.cameras)} cameras")
-            log.info("ready")
 
     # ---- orders ------------------------------------------------------------------------------------------------------
 
@@ -358,12 +351,15 @@ class Daemon:
     # ---- reload ------------------------------------------------------------------------------------------------------
 
     def _read_again(self) -> None:
-        log.info("reading the configuration again")
+        log.info("reading the configuration again", extra=about(event="reload"))
+        self._service.reloading()
         self._supervisor.start(Reloader(self._config.directory, self._assembled, self._inbox.put), ONCE)
 
     def _refuse_reload(self, error: Exception) -> None:
         self._supervisor.stop([Reloader.name])
-        log.error("the configuration was not taken over, nothing has changed:\n%s", error)
+        text = "the configuration was not taken over, nothing has changed:\n%s"
+        log.error(text, error, extra=about(event="reload_refused"))
+        self._service.reloaded()
         code = "refused" if isinstance(error, ConfigError) else "failed"
         for request in self._readings.ended():
             self._control.refuse(request, code, str(error))
@@ -417,7 +413,9 @@ class Daemon:
 
     def _tell_reloaded(self, found: Difference) -> None:
         answer = {"changed": list(found.words), "kept": found.kept, "restart": list(found.restart)}
-        log.info("configuration taken over: %s; %d kept", ", ".join(found.words) or "no change", found.kept)
+        text = "configuration taken over: %s; %d kept"
+        log.info(text, ", ".join(found.words) or "no change", found.kept, extra=about(event="reloaded"))
+        self._service.reloaded()
         if found.restart:
             log.warning("these need a restart and are as before: %s", ", ".join(found.restart))
         for request in self._readings.ended():
@@ -448,7 +446,7 @@ class Daemon:
         )
 
     def _close(self) -> None:
-        notify("STOPPING=1")
+        self._service.stopping()
         self._dispatcher.close()
         try:
             self._supervisor.close()
@@ -462,7 +460,7 @@ class Daemon:
     def _report(self, assembled: Assembled) -> None:
         for task, chosen in assembled.chosen.items():
             level = logging.WARNING if task in assembled.blocked else logging.INFO
-            log.log(level, "task %s: %s", task, chosen)
+            log.log(level, "task %s: %s", task, chosen, extra=about(task=task, event="engine"))
 
 
 def run(config: Config, secrets: Secrets) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
 from edged.assembly import Assembled
@@ -144,13 +144,35 @@ def sync_of(task: TaskConfig) -> Sync | None:
     return None if task.sync is None else Sync(task.sync.tolerance_ms, task.sync.wait_ms, task.cameras)
 
 
-def changes(old: Plan, new: Plan) -> Iterator[str]:
-    """Yield a line for every task and camera whose state or mode is another one, with the reason."""
+@dataclass(frozen=True)
+class Change:
+    """What has become of one task or camera, and why. As a text it is a log line."""
+
+    what: str
+    why: str
+    task: str | None = None
+    camera: str | None = None
+
+    def __str__(self) -> str:
+        return (
+            f"task {self.task}: {self.what}: {self.why}"
+            if self.task
+            else f"camera {self.camera}: {self.what}: {self.why}"
+        )
+
+    @property
+    def event(self) -> str:
+        """The name of what happened, as the journal has it."""
+        return f"{'task' if self.task else 'camera'}_{self.what}"
+
+
+def changes(old: Plan, new: Plan) -> Iterator[Change]:
+    """Yield every task and camera whose state or mode is another one."""
     for name, task in new.tasks.items():
         before = old.tasks.get(name)
         if before is None or before.state is not task.state:
-            yield f"task {name}: {task.state.value}: {task.reason}"
+            yield Change(task.state.value, task.reason, task=name)
     for name, camera in new.cameras.items():
         had = old.cameras.get(name)
         if had is None or had.mode is not camera.mode:
-            yield f"camera {name}: {camera.mode.value}: {camera.reason}"
+            yield Change(camera.mode.value, camera.reason, camera=name)

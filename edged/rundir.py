@@ -13,6 +13,7 @@ from typing import IO
 from edged.errors import BackendUnavailable, UsageError
 
 PROBE_S = 0.5
+ASKED = "restart-{}"
 SOCKET_PATH_MAX = 107  # sockaddr_un holds 108 bytes with the closing zero
 
 
@@ -33,6 +34,18 @@ def publish_endpoint(directory: Path | None = None) -> str:
 def control_endpoint(directory: Path | None = None) -> str:
     """Return the endpoint that takes orders."""
     return f"ipc://{(directory or runtime_directory()) / 'control.sock'}"
+
+
+def ask_for(service: str, directory: Path | None = None) -> bool:
+    """Ask for a restart of another service, by a file in RUNDIR: the daemon may do no such thing itself.
+
+    Returns False where there is no such folder. Whoever restarts the service removes the file.
+    """
+    try:
+        ((directory or runtime_directory()) / ASKED.format(service)).touch()
+    except OSError:
+        return False
+    return True
 
 
 class RuntimeLock:
@@ -59,7 +72,8 @@ class RuntimeLock:
 
     def close(self) -> None:
         """Give the directory up."""
-        (self.directory / "lock").unlink(missing_ok=True)
+        for left in ("lock", *(path.name for path in self.directory.glob(ASKED.format("*")))):
+            (self.directory / left).unlink(missing_ok=True)
         self._file.close()
 
 

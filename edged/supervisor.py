@@ -7,12 +7,17 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Protocol
 
 from edged.errors import WorkerFailed
 
 log = logging.getLogger(__name__)
+
+LEAST_SILENCE_S = 2.0  # under any watchdog: an idle worker beats once a second
+LOOK_S = 1.0  # of the time between two looks counts as a worker's silence; the rest nobody listened
 
 
 class Worker(Protocol):
@@ -32,17 +37,29 @@ class Worker(Protocol):
 
 @dataclass(frozen=True)
 class Policy:
-    """What is done about a worker that fails or falls silent."""
+    """What is done about a worker that fails or falls silent.
+
+    Where a watchdog watches the daemon, a vital worker may be silent for no more than `watchdog_share` of its time.
+    """
 
     restarts: int = 5  # failures forgiven inside window_s
     window_s: float = 60.0
     backoff_s: float = 0.5  # doubles with each failure, at most silence_s / 2
     silence_s: float = 15.0  # longest gap between two beats
     vital: bool = True  # False: the daemon goes on without this worker
+    watchdog_share: float = 0.5
+
+    def under(self, watchdog_s: float | None) -> Policy:
+        """Return the policy under a watchdog of that time."""
+        if watchdog_s is None or not self.vital:
+            return self
+        limit_s = max(LEAST_SILENCE_S, self.watchdog_share * watchdog_s)
+        return replace(self, silence_s=min(self.silence_s, limit_s))
 
 
 CAMERA = Policy(vital=False, silence_s=30.0)
-ENGINE = Policy(restarts=0, silence_s=60.0)  # a broken CUDA context outlives any thread: systemd restarts us
+ENGINE = Policy(restarts=0, silence_s=60.0, watchdog_share=1.0)
+"""A broken CUDA context outlives any thread: systemd restarts us. A batch on a slow device takes its time."""
 SERVICE = Policy(restarts=0)
 SIDELINE = Policy(vital=False, silence_s=60.0)  # what the daemon does beside its work
 ONCE = Policy(restarts=0, vital=False, silence_s=600.0)  # a piece of work that ends by itself
@@ -69,8 +86,10 @@ class WorkerReport:
 class _Slot:
     worker: Worker
     policy: Policy
-    last_beat_s: float
     thread: threading.Thread = field(init=False)
+    beats: int = 0
+    beats_seen: int = 0
+    silent_s: float = 0.0
     stop: threading.Event = field(default_factory=threading.Event)
     error: WorkerFailed | None = None
     reported: bool = False
@@ -82,28 +101,42 @@ class Supervisor:
     """Owns every thread. Start consumers before producers; `close` stops in the reverse order.
 
     Used by one thread, the daemon's main thread.
+
+    Args:
+        clock: monotonic seconds.
+        watchdog_s: the time of the watchdog that `check` feeds; None without one.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self, clock: Callable[[], float] = time.monotonic, watchdog_s: float | None = None) -> None:
+        self._clock, self._watchdog_s = clock, watchdog_s
+        self._looked_s = clock()
         self._slots: dict[str, _Slot] = {}
 
     def start(self, worker: Worker, policy: Policy) -> None:
         """Run `worker` in a new thread of its name. Raise `ValueError` when that name is taken."""
         if worker.name in self._slots:
             raise ValueError(f"a worker named {worker.name!r} runs already")
-        slot = _Slot(worker, policy, self._clock())
+        slot = _Slot(worker, policy.under(self._watchdog_s))
         slot.thread = threading.Thread(target=self._keep_running, args=(slot,), name=worker.name, daemon=True)
         self._slots[worker.name] = slot
         slot.thread.start()
+        _show_name(slot.thread)
 
     def check(self) -> list[Lost]:
-        """Return the workers lost since the last call. Raise `WorkerFailed` if a vital one is."""
+        """Return the workers lost since the last call. Raise `WorkerFailed` if a vital one is.
+
+        A worker is silent while its beats are looked for and do not come: a process that was stopped, or starved,
+        finds none of its workers silent when it goes on.
+        """
         lost = []
+        now_s = self._clock()
+        looked_s, self._looked_s = min(now_s - self._looked_s, LOOK_S), now_s
         for slot in self._slots.values():
-            gap_s = self._clock() - slot.last_beat_s
-            if slot.thread.is_alive() and slot.error is None and gap_s > slot.policy.silence_s:
-                slot.error = WorkerFailed(f"{slot.worker.name}: silent for {gap_s:.1f} s")
+            beats = slot.beats
+            slot.silent_s = slot.silent_s + looked_s if beats == slot.beats_seen else 0.0
+            slot.beats_seen = beats
+            if slot.thread.is_alive() and slot.error is None and slot.silent_s > slot.policy.silence_s:
+                slot.error = WorkerFailed(f"{slot.worker.name}: silent for {slot.silent_s:.1f} s")
             if slot.error is not None and not slot.reported:
                 slot.reported = True
                 if slot.policy.vital or slot.fatal:
@@ -158,7 +191,7 @@ class Supervisor:
         failures: deque[float] = deque()
 
         def beat() -> None:
-            slot.last_beat_s = self._clock()
+            slot.beats += 1
 
         while not slot.stop.is_set():
             try:
@@ -168,7 +201,7 @@ class Supervisor:
                 return None
             except Exception as exc:  # noqa: BLE001 - the one broad except around our own code
                 beat()
-                failures.append(slot.last_beat_s)
+                failures.append(self._clock())
                 while failures[-1] - failures[0] > policy.window_s:
                     failures.popleft()
                 if len(failures) > policy.restarts:
@@ -184,3 +217,9 @@ class Supervisor:
 
 def _kind(name: str) -> str:
     return name.partition(":")[0]
+
+
+def _show_name(thread: threading.Thread) -> None:
+    """Give a thread its name for `top -H` and debuggers too, as Python does from 3.14 on; 15 characters fit."""
+    with suppress(OSError):
+        Path(f"/proc/self/task/{thread.native_id}/comm").write_text(thread.name[:15], "utf-8")

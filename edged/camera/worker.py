@@ -18,6 +18,7 @@ from edged.camera.pace import Bell
 from edged.camera.reader import Reader
 from edged.errors import CameraEnded, CameraError, EdgedError, WorkerFailed
 from edged.frame import Frame
+from edged.log import about
 from edged.plan import CameraState, Mode
 from edged.trace import stage
 
@@ -301,7 +302,15 @@ class CameraWorker:
             return
         self._now = _Moment(state, reason, time.monotonic_ns(), time.time_ns())
         level = logging.WARNING if state is CameraState.BACKOFF else logging.INFO
-        log.log(level, "camera %s: %s%s", self._traits.camera, state.value, f": {reason}" if reason else "")
+        camera, why = self._traits.camera, f": {reason}" if reason else ""
+        log.log(
+            level,
+            "camera %s: %s%s",
+            camera,
+            state.value,
+            why,
+            extra=about(camera=camera, event=f"camera_{state.value}"),
+        )
 
     def _wait(self, timeout_s: float, until: Callable[[], bool]) -> None:
         """Wait until something is so, a stop, or `timeout_s`."""

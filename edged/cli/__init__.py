@@ -10,9 +10,11 @@ from pathlib import Path
 
 from edged import __version__
 from edged.errors import EdgedError
+from edged.journal import is_the_journal
 
 COMMANDS = (
-    "run", "check", "schema", "status", "task", "camera", "signal", "engine", "plan", "reload", "sub", "bench", "demo",
+    "run", "check", "doctor", "schema", "status", "task", "camera", "signal", "engine", "plan", "reload", "sub",
+    "bench", "demo",
 )  # fmt: skip
 CONFIG_DEFAULT = "/etc/edged"
 
@@ -40,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         code: int = args.run(args)
     except EdgedError as exc:  # ours: a clear message and a code systemd can act on
-        print(f"edged: {exc}", file=sys.stderr)
+        print(_complaint(exc), file=sys.stderr)
         return exc.exit_code
     except KeyboardInterrupt:
         return 0
@@ -48,3 +50,9 @@ def main(argv: list[str] | None = None) -> int:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - stays open until exit flushes it
         return 0
     return code
+
+
+def _complaint(exc: EdgedError) -> str:
+    """Return an error as people read it; in the journal each line has the priority of an error."""
+    text = f"edged: {exc}"
+    return "\n".join(f"<3>{line}" for line in text.splitlines()) if is_the_journal(sys.stderr) else text

@@ -26,9 +26,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
+    import faulthandler
+
     from edged.config import Secrets, config_error, load_config
     from edged.log import start_logging
 
+    faulthandler.enable(2)  # a watchdog ends a daemon that hangs with SIGABRT: the journal has where each thread stood
     config = load_config(args.config)
     secrets = Secrets.from_environment(args.config)
     if missing := config.missing_credentials(secrets):

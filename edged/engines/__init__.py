@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 from edged.engines.arranging import Arranger
 from edged.engines.base import Engine
 from edged.registry import Registry, Spec
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # from 1.32 on it reports its use to its maker: not from here
 
 ENGINES: Registry[Engine] = Registry(
     "engine back end",

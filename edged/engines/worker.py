@@ -21,6 +21,7 @@ from edged.engines.serving import (
     make_result,
 )
 from edged.geometry import Fit
+from edged.log import about
 from edged.results import EngineUse, Found, Result
 from edged.trace import stage
 from edged.work import Batch
@@ -160,7 +161,8 @@ class EngineWorker:
                 try:
                     found[parse] = parse(outputs, index, fit)
                 except Exception:  # a user's parser is foreign code: its bug costs its own results only
-                    log.exception("task %s: its parser failed on %r", task, job.frame)
+                    text = "task %s: its parser failed on %r"
+                    log.exception(text, task, job.frame, extra=about(task=task, event="parser_failed"))
                     failed.append(task)
                     continue
                 self._spent(2, cpu_ns)

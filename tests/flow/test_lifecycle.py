@@ -94,49 +94,6 @@ def test_it_starts_again_on_what_a_killed_one_left(site, task, looped, tmp_path)
     assert list(rundir.iterdir()) == []
 
 
-@pytest.fixture
-def systemd(tmp_path, monkeypatch):
-    """The socket that systemd listens on, and what it was told so far."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
-        listener.bind(os.fspath(tmp_path / "notify"))
-        listener.setblocking(False)
-        told: list[str] = []
-
-        def hear():
-            while True:
-                try:
-                    told.extend(listener.recv(4096).decode().splitlines())
-                except BlockingIOError:
-                    return told
-
-        hear.address = os.fspath(tmp_path / "notify")
-        yield hear
-
-
-def test_ready_waits_for_the_first_result_of_a_required_task(daemon, site, task, looped, systemd, clip, tmp_path):
-    late = tmp_path / "late.mp4"
-    config = site(
-        {"a": looped, "late": {"source": f"file:{late}", "loop": True}},
-        {"here": task("a", required=True), "there": task("late", required=True), "off": task("a", active=False)},
-    )
-    running = daemon(config, NOTIFY_SOCKET=systemd.address)
-    until(lambda: running.task("here")["rate_hz"] > 0, what="results")
-    until(lambda: systemd().count("WATCHDOG=1") > 3, what="a fed watchdog")
-    assert "READY=1" not in systemd()
-    late.write_bytes(clip(frames=50).read_bytes())
-    until(lambda: "READY=1" in systemd(), 5, "READY")
-    assert any(line.startswith("STATUS=3 tasks, 2 cameras") for line in systemd())
-    running.process.terminate()
-    running.process.wait(10)
-    until(lambda: "STOPPING=1" in systemd(), 1, "STOPPING")
-    assert systemd().count("READY=1") == 1
-
-
-def test_a_daemon_without_required_tasks_is_ready_at_once(daemon, site, task, systemd):
-    daemon(site({"a": {"source": "file:gone.mp4"}}, {"t": task("a")}), NOTIFY_SOCKET=systemd.address)
-    until(lambda: "READY=1" in systemd(), 5, "READY")
-
-
 @pytest.mark.parametrize("where", ["below_a_file", "too_long", "a_folder_in_the_way"])
 def test_a_socket_path_that_cannot_be_had(site, task, looped, tmp_path, where):
     config = site({"a": looped}, {"t": task("a")})

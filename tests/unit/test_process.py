@@ -15,13 +15,14 @@ import pytest
 from edged.errors import BackendUnavailable, UsageError
 from edged.log import start_logging
 from edged.notify import notify
-from edged.rundir import RuntimeLock, check_ipc_path, runtime_directory, somebody_listens
+from edged.rundir import RuntimeLock, ask_for, check_ipc_path, runtime_directory, somebody_listens
 
 
 @pytest.mark.parametrize(
     ("module", "forbidden"),
     [
         ("edged.cli", "tensorrt pycuda cuda gi av cv2 onnxruntime onnx numpy pydantic zmq"),
+        ("edged.doctor", "tensorrt pycuda cuda gi av cv2 onnxruntime onnx numpy pydantic zmq yaml"),
         ("edged.client", "tensorrt pycuda cuda gi av cv2 onnxruntime onnx numpy pydantic yaml"),
         ("edged.config", "tensorrt pycuda cuda gi av cv2 onnxruntime onnx zmq"),
         ("edged.scheduler.planner", "tensorrt pycuda cuda gi av cv2 onnxruntime onnx numpy zmq"),
@@ -40,6 +41,15 @@ def test_building_the_command_line_loads_nothing_heavy():
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     heavy = {"tensorrt", "pycuda", "gi", "av", "cv2", "onnxruntime", "onnx", "numpy"}
     assert heavy.isdisjoint(ended.stdout.split())
+
+
+def test_no_library_reports_its_use_or_keeps_notes_for_that(tmp_path, model):
+    """ONNX Runtime from 1.32 on keeps a device id and a queue for its maker, unless it is told not to."""
+    program = f"import edged.engines.ort as ort\nort.ort.InferenceSession({str(model())!r})"
+    own = {"HOME": str(tmp_path), "TMPDIR": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"} | own
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True, cwd=tmp_path)
+    assert list(tmp_path.rglob("*")) == []
 
 
 @pytest.fixture
@@ -119,6 +129,15 @@ def test_a_runtime_directory_is_held_by_one(tmp_path):
     lock.close()
     assert list((tmp_path / "run").iterdir()) == []
     RuntimeLock(tmp_path / "run").close()
+
+
+def test_a_restart_that_was_asked_for_is_forgotten_with_the_daemon(tmp_path):
+    assert not ask_for("argus", tmp_path / "run")
+    lock = RuntimeLock(tmp_path / "run")
+    assert ask_for("argus", tmp_path / "run")
+    assert (tmp_path / "run/restart-argus").exists()
+    lock.close()
+    assert list((tmp_path / "run").iterdir()) == []
 
 
 def test_a_runtime_directory_of_somebody_else_is_refused(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 from parts import until
 
 from edged.errors import WorkerFailed
-from edged.supervisor import Policy, Supervisor, WorkerReport
+from edged.supervisor import CAMERA, ENGINE, ONCE, SERVICE, Policy, Supervisor, WorkerReport
 
 
 class Work:
@@ -130,4 +130,40 @@ def test_deaf_workers_are_named_and_do_not_take_the_others_time(supervisor):
     assert order == ["engine:0", "publisher"]
     assert supervisor.names() == ["camera:stuck"]
     deaf.let_go.set()
+    supervisor.close()
+
+
+def test_a_watchdog_shortens_the_silence_of_vital_workers_only():
+    assert SERVICE.under(10.0).silence_s == 5.0
+    assert ENGINE.under(10.0).silence_s == 10.0
+    assert SERVICE.under(1.0).silence_s == 2.0, "an idle worker beats once a second"
+    assert ENGINE.under(600.0).silence_s == ENGINE.silence_s
+    assert (SERVICE.under(None), CAMERA.under(1.0), ONCE.under(1.0)) == (SERVICE, CAMERA, ONCE)
+
+
+def test_a_watchdog_time_is_what_workers_are_started_with():
+    now_s = [0.0]
+    supervisor = Supervisor(lambda: now_s[0], watchdog_s=10.0)
+    supervisor.start(Work("publisher", silent=True), SERVICE)
+    with pytest.raises(WorkerFailed, match=r"^publisher: silent for 6\.0 s$"):
+        for now_s[0] in range(10):
+            supervisor.check()
+    supervisor.close()
+
+
+def test_nobody_is_silent_while_nobody_listens():
+    """A process that was stopped for a minute, or starved, finds its workers as late as itself."""
+    now_s = [0.0]
+    supervisor = Supervisor(clock=lambda: now_s[0])
+    supervisor.start(Work("a", silent=True), Policy(silence_s=5.0))
+    supervisor.check()
+    now_s[0] = 60.0
+    supervisor.check()
+    for _ in range(4):
+        now_s[0] += 1.0
+        supervisor.check()
+    now_s[0] += 1.0
+    with pytest.raises(WorkerFailed, match=r"^a: silent for 6\.0 s$"):
+        supervisor.check()
+    now_s[0] += 1.0
     supervisor.close()

@@ -12,6 +12,8 @@ import signal
 import socket
 import sys
 from collections import deque
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, NoReturn, cast
 
 import numpy as np
@@ -30,6 +32,7 @@ SLOTS = 8
 REPLY_PICTURES = 2  # a worker that keeps all it may leaves three slots, and the newest is one of them
 SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 PR_SET_PDEATHSIG = 1
+OOM_SCORE = "500"  # of -1000 to 1000; a service's is 0 or less
 
 
 class Server:
@@ -134,6 +137,12 @@ def _die_with(parent: int) -> None:
         os._exit(0)
 
 
+def _go_first() -> None:
+    """Be what the kernel ends when memory is short: this costs one camera, the daemon would cost all."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(OOM_SCORE, "ascii")
+
+
 def _open(start: dict[str, Any]) -> CameraSource:
     module, _, name = start["target"].partition(":")
     source_class: type[CameraSource] = getattr(importlib.import_module(module), name)
@@ -166,6 +175,7 @@ def entry() -> NoReturn:
     """Run, and end at once: a native library's threads and destructors must not keep the process."""
     number, parent = (int(text) for text in sys.argv[1:3])
     _die_with(parent)
+    _go_first()
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)  # the parent ends us when it is done
     handler = logging.StreamHandler(sys.stderr)

@@ -8,6 +8,8 @@ import re
 import time
 from collections.abc import Callable
 
+from edged.log import about
+
 log = logging.getLogger(__name__)
 
 LEVELS = {"3": logging.ERROR, "4": logging.WARNING, "6": logging.INFO, "7": logging.DEBUG}
@@ -28,6 +30,7 @@ class Lines:
 
     def __init__(self, fd: int, camera: str, redact: Callable[[str], str]) -> None:
         self.fd, self._camera, self._redact = fd, camera, redact
+        self._about = about(camera=camera, event="source_output")
         os.set_blocking(fd, False)
         self._rest = b""
         self._second = 0
@@ -51,14 +54,15 @@ class Lines:
         second = int(time.monotonic())
         if second != self._second:
             if self._count > LINES_PER_S:
-                log.warning("camera %s: left out %d lines of its process", self._camera, self._count - LINES_PER_S)
+                left_out = self._count - LINES_PER_S
+                log.warning("camera %s: left out %d lines of its process", self._camera, left_out, extra=self._about)
             self._second, self._count = second, 0
         self._count += 1
         if self._count > LINES_PER_S or not line.strip():
             return
         marked = _MARKED.match(line)
         level, text = (LEVELS.get(marked[1], logging.INFO), marked[2]) if marked else (logging.INFO, line)
-        log.log(level, "camera %s: %s", self._camera, self._redact(text)[:LINE_MAX])
+        log.log(level, "camera %s: %s", self._camera, self._redact(text)[:LINE_MAX], extra=self._about)
 
     def close(self) -> None:
         """Pass on the rest, and close the pipe."""

@@ -17,7 +17,8 @@ from typing import Any
 from edged.camera.base import CameraStalled, Opening
 from edged.camera.isolation import wire
 from edged.camera.isolation.lines import Lines
-from edged.errors import CameraError, WorkerFailed
+from edged.errors import CameraError
+from edged.rundir import ask_for
 
 CHILD = "edged.camera.isolation.child"
 ABANDONED_MAX = 3
@@ -26,27 +27,35 @@ END_S = 1.0  # for a process to end by itself, or after SIGKILL
 
 
 class Abandoned:
-    """The sources that did not return in time, by camera; and those whose process even SIGKILL does not end."""
+    """The sources that did not return in time, by driver; and those whose process even SIGKILL does not end."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
         self._times_s: dict[str, list[float]] = {}
-        self._undead: list[subprocess.Popen[bytes]] = []
+        self._undead: dict[str, subprocess.Popen[bytes]] = {}
 
-    def note(self, camera: str) -> int:
-        """Count one more, and return how many there were within the window."""
+    def note(self, driver: str) -> int:
+        """Count one more of a driver's sources, and return how many there were within the window."""
         with self._lock:
             now_s = self._clock()
-            recent = [at_s for at_s in self._times_s.get(camera, []) if now_s - at_s < ABANDONED_WINDOW_S]
-            self._times_s[camera] = [*recent, now_s]
+            recent = [at_s for at_s in self._times_s.get(driver, []) if now_s - at_s < ABANDONED_WINDOW_S]
+            self._times_s[driver] = [*recent, now_s]
             return len(recent) + 1
 
-    def keep(self, process: subprocess.Popen[bytes]) -> None:
+    def keep(self, camera: str, process: subprocess.Popen[bytes]) -> None:
         """Remember a process that hangs in a system call, to be collected once it ends."""
         with self._lock:
-            others = [one for one in self._undead if one is not process]
-            self._undead = [one for one in (*others, process) if one.poll() is None]
+            self._undead[camera] = process
+
+    def undead(self, camera: str) -> int | None:
+        """Return the id of a camera's process that hangs in a system call, None where there is none."""
+        with self._lock:
+            process = self._undead.get(camera)
+            if process is None or process.poll() is None:
+                return None if process is None else process.pid
+            del self._undead[camera]
+            return None
 
 
 ABANDONED = Abandoned()
@@ -61,13 +70,17 @@ class SourceProcess:
         limit_s: time to start and open.
 
     Raises:
-        CameraError: it could not be opened; with no secret in the text.
-        WorkerFailed: this was the last of too many sources of this camera that hung.
+        CameraError: it could not be opened, or the process before it hangs in the kernel and cannot be ended; with no
+            secret in the text.
     """
 
     def __init__(self, target: str, opening: Opening, limit_s: float) -> None:
         self._opening = opening
         self._closed = False
+        if (pid := ABANDONED.undead(opening.camera)) is not None:
+            raise CameraError(
+                f"the process of its last source, {pid}, hangs in the kernel; it is opened when that ends"
+            )
         try:
             self._start()
         except OSError as exc:
@@ -115,7 +128,6 @@ class SourceProcess:
         Raises:
             CameraError: the source's own error, of the same kind; its process died; or it did not answer within
                 `limit_s` and was abandoned (`CameraStalled`).
-            WorkerFailed: abandoned once too often.
         """
         return self._answer(wire.pack(verb=verb, args=args), limit_s)
 
@@ -147,7 +159,7 @@ class SourceProcess:
         try:
             self._process.wait(END_S)
         except subprocess.TimeoutExpired:
-            ABANDONED.keep(self._process)
+            ABANDONED.keep(self._opening.camera, self._process)
 
     def _answer(self, packet: bytes, limit_s: float) -> tuple[dict[str, Any], int | None]:
         until_s = time.monotonic() + limit_s
@@ -183,10 +195,13 @@ class SourceProcess:
         how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
         return CameraError(f"the process of its source {how}")
 
-    def _abandon(self, limit_s: float) -> CameraError | WorkerFailed:
+    def _abandon(self, limit_s: float) -> CameraError:
+        """End a source that hangs. After too many of Argus, a daemon of its own, that is asked to be restarted."""
         self._kill()
-        count = ABANDONED.note(self._opening.camera)
+        argus = self._opening.scheme == "csi"
+        count = ABANDONED.note("argus" if argus else self._opening.camera)
         text = f"its source did not return within {limit_s:g} s and was abandoned"
         if count >= ABANDONED_MAX:
-            return WorkerFailed(f"camera {self._opening.camera}: {text}, {count} times within {ABANDONED_WINDOW_S:g} s")
+            text += f", {count} times within {ABANDONED_WINDOW_S:g} s"
+            text += "; a restart of Argus is asked for" if argus and ask_for("argus") else ""
         return CameraStalled(text)

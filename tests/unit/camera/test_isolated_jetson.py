@@ -13,7 +13,7 @@ from edged.camera import isolated
 from edged.camera.base import CameraStalled, Opening
 from edged.camera.isolation import process as isolation_process
 from edged.camera.isolation.process import Abandoned
-from edged.errors import BackendUnavailable, CameraEnded, CameraError, WorkerFailed
+from edged.errors import BackendUnavailable, CameraEnded, CameraError
 from edged.frame import PixelFormat
 
 STANDIN = str(Path(__file__).parents[2] / "jetson")
@@ -103,17 +103,20 @@ def test_a_bare_exception_is_a_camera_error_on_a_camera_and_the_end_of_a_file(op
         source.grab()
 
 
-def test_a_capture_that_does_not_return_costs_a_restart_and_three_the_daemon(opened, monkeypatch):
+def test_three_captures_of_any_csi_camera_that_do_not_return_ask_for_a_restart_of_argus(opened, monkeypatch, tmp_path):
     monkeypatch.setattr(isolated, "GRACE_S", 0.2)
     monkeypatch.setattr(isolation_process, "ABANDONED", Abandoned())
-    for expected in (CameraStalled, CameraStalled, WorkerFailed):
-        source = opened("csi", "0", "hang", read_timeout_s=0.1)
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    for count in (1, 2, 3):
+        source = opened("csi", str(count), "hang", read_timeout_s=0.1)
         source.skip(source.grab())
         began_s = time.monotonic()
-        with pytest.raises(expected, match="did not return within"):
+        with pytest.raises(CameraStalled, match="did not return within") as caught:
             source.grab()
         assert time.monotonic() - began_s < 5
         source.close()
+        assert [path.name for path in tmp_path.iterdir()] == ["restart-argus"] * (count == 3)
+    assert str(caught.value).endswith("abandoned, 3 times within 60 s; a restart of Argus is asked for")
 
 
 @pytest.mark.parametrize(
