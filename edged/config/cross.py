@@ -153,6 +153,8 @@ def notes_of(
     tasks: Mapping[str, TaskConfig],
 ) -> Iterator[Fault]:
     """Yield what is valid but worth a line of `check`."""
+    if not cameras:
+        yield camera_file.fault(("cameras",), "no camera yet; the daemon runs, and has nothing to do")
     used = {camera for task in tasks.values() for camera in task.cameras}
     for camera in cameras:
         if camera not in used:

@@ -12,7 +12,7 @@ from edged.config.credentials import Secrets, cred_names
 from edged.config.cross import ABSENT, cross_faults, notes_of
 from edged.config.document import Document, read_document
 from edged.config.faults import Fault, Place, config_error
-from edged.config.listing import CAMERAS, EDGED, list_files
+from edged.config.listing import CAMERAS, EDGED, TASKS, list_files
 from edged.config.models import CAMERAS_MAX, CameraConfig, CamerasConfig, EdgedConfig
 from edged.config.scalars import NAME, NAME_RULE
 from edged.config.task import TaskConfig
@@ -96,6 +96,8 @@ def load_config(directory: Path) -> Config:
     cameras, ids = _cameras(camera_file, faults)
     task_files = {Path(key).stem: document for key, document in documents.items() if key.startswith("tasks/")}
     tasks = {name: task for name, file in task_files.items() if (task := _task(name, file, faults))}
+    if ids and not task_files:
+        faults.extend(_no_task(str(Path(directory) / TASKS), faults))
     faults.extend(cross_faults(camera_file, cameras, ids, task_files, documents.get(EDGED, ABSENT)))
     if faults:
         raise config_error(_sorted(faults, [document.file for document in documents.values()]))
@@ -116,6 +118,13 @@ def _sorted(faults: Iterable[Fault], files: list[str]) -> list[Fault]:
     return sorted(dict.fromkeys(faults), key=lambda fault: (order.get(fault.file, -1), fault.line))
 
 
+def _no_task(folder: str, faults: Iterable[Fault]) -> list[Fault]:
+    """Cameras without a task are a mistake, unless it has been reported where the tasks should be."""
+    if any(fault.file.startswith(folder) for fault in faults):
+        return []
+    return [Fault(folder, 1, (), f"no task; needed: at least one {TASKS}/<task>.yaml")]
+
+
 def _edged(document: Document, faults: list[Fault]) -> EdgedConfig | None:
     return None if document.data is None else validated(EdgedConfig, document.data, document, faults)
 
@@ -133,8 +142,8 @@ def _cameras(document: Document, faults: list[Fault]) -> tuple[dict[str, CameraC
     if "cameras" not in document.data:
         faults.append(document.fault(("cameras",), "required, but absent"))
         return {}, None
-    if not isinstance(given, dict) or not given:
-        faults.append(document.fault(("cameras",), f"must be a map of at least one camera, got {show(given)}"))
+    if not isinstance(given, dict):
+        faults.append(document.fault(("cameras",), f"must be a map of cameras by their ids, got {show(given)}"))
         return {}, None
     if len(given) > CAMERAS_MAX:
         faults.append(document.fault(("cameras",), f"at most {CAMERAS_MAX} cameras, got {len(given)}"))
