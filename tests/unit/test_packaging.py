@@ -124,7 +124,9 @@ def test_what_is_commented_out_in_the_default_configuration_is_valid_too(tmp_pat
 
 @pytest.mark.parametrize("name", ["postinst", "prerm", "postrm"])
 def test_maintainer_scripts_are_scripts(name):
-    text = (ROOT / "debian" / name).read_text().replace("@units@", "edged.service")
+    text = (
+        (ROOT / "debian" / name).read_text().replace("@units@", "edged.service").replace("@enabled@", "edged.service")
+    )
     assert "@" not in text
     assert subprocess.run(["sh", "-n"], input=text, text=True, check=False).returncode == 0
     assert text.startswith("#!/bin/sh\nset -e\n")
@@ -132,9 +134,10 @@ def test_maintainer_scripts_are_scripts(name):
 
 def test_units_users_and_examples_each_have_their_place(deb):
     assert deb.place_of("edged.service") == "usr/lib/systemd/system/edged.service"
-    assert deb.place_of("edged.sysusers") == "usr/lib/sysusers.d/edged.conf"
-    assert deb.place_of("edged.tmpfiles") == "usr/lib/tmpfiles.d/edged.conf"
-    assert deb.place_of("20-devices.conf.example").startswith("usr/share/doc/edged/examples/")
+    assert deb.place_of("sysusers.d/edged.conf") == "usr/lib/sysusers.d/edged.conf"
+    assert deb.place_of("tmpfiles.d/edged.conf") == "usr/lib/tmpfiles.d/edged.conf"
+    example = "edged.service.d/20-devices.conf.example"
+    assert deb.place_of(example) == f"usr/share/doc/edged/examples/systemd/{example}"
 
 
 def test_a_gpl_encoder_in_a_compiled_file_is_found(deb, tmp_path):
