@@ -43,6 +43,9 @@ class Machine:
         """Run a program in its files, with the host's network."""
         shutil.copy("/etc/resolv.conf", self.root / "etc/resolv.conf")
         variables = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
+        if own := os.environ.get("PIP_CERT"):  # the host reaches its package index behind a certificate of its own
+            shutil.copy(own, self.root / "host-certificates.pem")
+            variables |= dict.fromkeys(("PIP_CERT", "SSL_CERT_FILE"), "/host-certificates.pem")
         done = subprocess.run(
             ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "chroot", str(self.root), *command],
             env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout_s, check=False,
