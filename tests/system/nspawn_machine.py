@@ -46,8 +46,9 @@ class Machine:
         if own := os.environ.get("PIP_CERT"):  # the host reaches its package index behind a certificate of its own
             shutil.copy(own, self.root / "host-certificates.pem")
             variables |= dict.fromkeys(("PIP_CERT", "SSL_CERT_FILE"), "/host-certificates.pem")
+        enter = ["unshare", "--mount", "--pid", "--fork", f"--mount-proc={self.root}/proc", "chroot", str(self.root)]
         done = subprocess.run(
-            ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "chroot", str(self.root), *command],
+            [*enter, *command],
             env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout_s, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout[-3000:]}"
