@@ -185,6 +185,8 @@ def notes_of(
     tasks: Mapping[str, TaskConfig],
 ) -> Iterator[Fault]:
     """Yield what is valid but worth a line of `check`."""
+    if not cameras:
+        yield camera_file.fault(("cameras",), "no camera yet; the daemon runs, and has nothing to do")
     named = {camera for task in tasks.values() for camera in task.cameras}
     used = named | {views[name].view_of for name in named if name in views}
     for camera, config in cameras.items():

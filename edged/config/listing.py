@@ -78,7 +78,6 @@ def _task_files(directory: Path, names: set[str], faults: list[Fault]) -> dict[s
     if found is None:
         return {}
     files: dict[str, Path] = {}
-    wrong = 0
     for name in sorted(filter(_is_yaml, found)):
         stem, _, ending = name.rpartition(".")
         why = ""
@@ -87,12 +86,9 @@ def _task_files(directory: Path, names: set[str], faults: list[Fault]) -> dict[s
         elif not NAME.match(stem):
             why = f"a task name must be {NAME_RULE}, got {show(stem)}"
         if why:
-            wrong += 1
             faults.append(Fault(str(folder / name), 1, (), why))
         else:
             files[f"{TASKS}/{name}"] = folder / name
-    if not files and not wrong:
-        faults.append(Fault(str(folder), 1, (), f"no task; needed: at least one {TASKS}/<task>.yaml"))
     if len(files) > TASKS_MAX:
         faults.append(Fault(str(folder), 1, (), f"{len(files)} tasks; at most {TASKS_MAX} are read"))
         return {}

@@ -13,7 +13,7 @@ from edged.config.cross import ABSENT, cross_faults, notes_of
 from edged.config.document import Document, read_document
 from edged.config.faults import Fault, Place, config_error
 from edged.config.lens import ViewConfig
-from edged.config.listing import CAMERAS, EDGED, list_files
+from edged.config.listing import CAMERAS, EDGED, TASKS, list_files
 from edged.config.models import CAMERAS_MAX, CameraConfig, CamerasConfig, EdgedConfig
 from edged.config.scalars import NAME, NAME_RULE
 from edged.config.task import TaskConfig
@@ -112,6 +112,8 @@ def load_config(directory: Path) -> Config:
     cameras, views, ids = _cameras(camera_file, faults)
     task_files = {Path(key).stem: document for key, document in documents.items() if key.startswith("tasks/")}
     tasks = {name: task for name, file in task_files.items() if (task := _task(name, file, faults))}
+    if ids and not task_files:
+        faults.extend(_no_task(str(Path(directory) / TASKS), faults))
     faults.extend(cross_faults(camera_file, cameras, views, ids, task_files, documents.get(EDGED, ABSENT)))
     if faults:
         raise config_error(_sorted(faults, [document.file for document in documents.values()]))
@@ -131,6 +133,13 @@ def _sorted(faults: Iterable[Fault], files: list[str]) -> list[Fault]:
     """Return faults by file and line, each once."""
     order = {file: number for number, file in enumerate(files)}
     return sorted(dict.fromkeys(faults), key=lambda fault: (order.get(fault.file, -1), fault.line))
+
+
+def _no_task(folder: str, faults: Iterable[Fault]) -> list[Fault]:
+    """Cameras without a task are a mistake, unless it has been reported where the tasks should be."""
+    if any(fault.file.startswith(folder) for fault in faults):
+        return []
+    return [Fault(folder, 1, (), f"no task; needed: at least one {TASKS}/<task>.yaml")]
 
 
 def _edged(document: Document, faults: list[Fault]) -> EdgedConfig | None:
@@ -153,8 +162,8 @@ def _cameras(document: Document, faults: list[Fault]) -> Found:
     if "cameras" not in document.data:
         faults.append(document.fault(("cameras",), "required, but absent"))
         return {}, {}, None
-    if not isinstance(given, dict) or not given:
-        faults.append(document.fault(("cameras",), f"must be a map of at least one camera, got {show(given)}"))
+    if not isinstance(given, dict):
+        faults.append(document.fault(("cameras",), f"must be a map of cameras by their ids, got {show(given)}"))
         return {}, {}, None
     if len(given) > CAMERAS_MAX:
         faults.append(document.fault(("cameras",), f"at most {CAMERAS_MAX} cameras, got {len(given)}"))

@@ -14,8 +14,8 @@ CAMERA_KEYS = (
 TABLE: list[Row] = [
     # cameras.yaml: the file
     ("", ["1: cameras: required, but absent"]),
-    ("cameras: {}", ["1: cameras: must be a map of at least one camera, got {}"]),
-    ("cameras: [front]", ["1: cameras: must be a map of at least one camera, got ['front']"]),
+    ("cameras: []", ["1: cameras: must be a map of cameras by their ids, got []"]),
+    ("cameras: [front]", ["1: cameras: must be a map of cameras by their ids, got ['front']"]),
     ("cameras:", ["1: cameras: has no value; give one, or leave the key out"]),
     ("- front", ["1: must be a map of keys to values, got ['front']"]),
     ("front", ["1: must be a map of keys to values, got 'front'"]),

@@ -131,6 +131,12 @@ def test_remarkable_things_are_noted(write):
     )
 
 
+def test_a_vehicle_may_have_no_camera_and_then_no_task(write):
+    config = load_config(write({"cameras.yaml": "cameras: {}\n", "tasks/lane.yaml": None, "tasks/README": ""}))
+    assert (dict(config.cameras), dict(config.tasks)) == ({}, {})
+    assert config.notes == ("conf/cameras.yaml:1: cameras: no camera yet; the daemon runs, and has nothing to do",)
+
+
 def test_a_path_goes_through_links_as_the_kernel_does(write, tmp_path):
     directory = write({"tasks/lane.yaml": None})
     (tmp_path / "elsewhere/tasks").mkdir(parents=True)
