@@ -3,7 +3,8 @@
     python bench/gpu.py prepare VIDEO OUT.mp4             a 1080p H.264 file at 30 Hz from any video, 10 s
     python bench/gpu.py kernel                            microseconds of the conversion kernel
     python bench/gpu.py decode OUT.mp4 [--cameras 16]     decoding as fast as possible, through edged and by hand
-    python bench/gpu.py daemon OUT.mp4 MODEL STORE [--cameras 64 --rate 30 --seconds 60 --batch 1 --precision fp32]
+    python bench/gpu.py daemon OUT.mp4 MODEL STORE [--cameras 64 --daemons 1 --rate 30 --seconds 60 --precision fp32]
+    python bench/gpu.py churn OUT.mp4 MODEL STORE         device memory over 1,000 orders to switch a task
 
 `daemon` needs FastestDet's engine in STORE (`edged engine build`); the loop by hand runs the same engine file.
 """
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from fractions import Fraction
 from pathlib import Path
 
@@ -24,6 +25,7 @@ import numpy as np
 from edged.bench.load import Load, configuration
 from edged.child import DaemonProcess
 
+STAGES = ("decode", "wait", "convert", "infer", "parse", "send")
 BY_HAND = Path(__file__).with_name("gpu_by_hand.py")
 
 
@@ -170,6 +172,53 @@ def newest_plan(store, precision):
     return max(store.glob(f"*.tensorrt.{precision}.*.plan"), key=lambda path: path.stat().st_mtime)
 
 
+class Watched:
+    """One daemon under load, and what its results say; `watch` runs in a thread of its own."""
+
+    def __init__(self, args, load, cameras, number, undo):
+        self.args = args
+        log = subprocess.DEVNULL
+        if args.log:
+            log = undo.enter_context(Path(f"{args.log}.{number}").open("wb"))  # noqa: SIM115 - the stack closes it
+        directory = undo.enter_context(
+            configuration(load, [load.video] * cameras, "realtime", args.rate, deadline_ms=args.deadline)
+        )
+        self.begin_s = time.monotonic()
+        self.process = undo.enter_context(DaemonProcess(directory, log, {"OPENBLAS_NUM_THREADS": "1"}))
+        self.subscriber = undo.enter_context(self.process.subscriber(queue=0))
+        self.ages, self.stages = [], {name: [] for name in STAGES}
+
+    def watch(self):
+        first = self.subscriber.receive(120)
+        self.first_s = time.monotonic() - self.begin_s
+        self.engine = first.message["engine"] if first else None
+        until_s = time.monotonic() + self.args.warm_up
+        while time.monotonic() < until_s:
+            self.subscriber.receive(0.1)
+        self.before, self.cpu_s, begin_s = self.process.status(), self.process.cpu_s(), time.monotonic()
+        while time.monotonic() - begin_s < self.args.seconds:
+            result = self.subscriber.receive(1)
+            if result is None:
+                continue
+            spent, t = result.latency_ms, result.message["t"]
+            rest = spent["wait"] + spent["convert"] + spent["infer"] + spent["parse"]
+            decoded_ns = t["mono_ns"] + 1e6 * (spent["total"] - rest)
+            self.ages.append((t["publish_mono_ns"] - decoded_ns) / 1e6)
+            for name, values in self.stages.items():
+                values.append(spent.get(name, self.ages[-1] - rest))
+        self.took_s, self.cpu_s = time.monotonic() - begin_s, self.process.cpu_s() - self.cpu_s
+        self.after = self.process.status()
+
+    def frames(self):
+        counts = {}
+        for sign, status in ((-1, self.before), (1, self.after)):
+            for task in status["tasks"]:
+                for camera in task["frames"].values():
+                    for cause, count in camera.items():
+                        counts[cause] = counts.get(cause, 0) + sign * count
+        return counts
+
+
 def daemon(args):
     model = {"onnx": str(Path(args.model).resolve()), "parser": "fastestdet", "score_min": 0.5}
     engine = {"backend": ["tensorrt"], "precision": args.precision, "batch": args.batch}
@@ -179,54 +228,62 @@ def daemon(args):
         hand = by_hand("run", load.video, plan, "--cameras", args.cameras, "--rate", args.rate, "--seconds",
                        args.seconds)  # fmt: skip
         print("by hand:", json.dumps(hand), flush=True)
-    log = Path(args.log).open("wb") if args.log else subprocess.DEVNULL  # noqa: SIM115
-    with (
-        configuration(load, [load.video] * args.cameras, "realtime", args.rate, deadline_ms=200) as directory,
-        DaemonProcess(directory, log, {"OPENBLAS_NUM_THREADS": "1"}) as process,
-        process.subscriber(queue=0) as subscriber,
-    ):
-        begin_s = time.monotonic()
-        first = subscriber.receive(120)
-        print(f"edged: first result after {time.monotonic() - begin_s:.2f} s, {first and first.message['engine']}")
-        until_s = time.monotonic() + args.warm_up
-        while time.monotonic() < until_s:
-            subscriber.receive(0.1)
-        before, cpu_s, begin_s = process.status(), process.cpu_s(), time.monotonic()
-        ages, sizes, stages = [], [], {name: [] for name in ("decode", "wait", "convert", "infer", "parse", "send")}
-        while time.monotonic() - begin_s < args.seconds:
-            result = subscriber.receive(1)
-            if result is None:
-                continue
-            spent, t = result.latency_ms, result.message["t"]
-            rest = spent["wait"] + spent["convert"] + spent["infer"] + spent["parse"]
-            decoded_ns = t["mono_ns"] + 1e6 * (spent["total"] - rest)
-            ages.append((t["publish_mono_ns"] - decoded_ns) / 1e6)
-            sizes.append(result.message["engine"]["batch"])
-            for name, values in stages.items():
-                values.append(spent.get(name, ages[-1] - rest))
-        took_s, cpu_s, after = time.monotonic() - begin_s, process.cpu_s() - cpu_s, process.status()
-    ages.sort()
-    task = {}
-    for counts in (row["frames"] for row in after["tasks"]):
-        for camera in counts.values():
-            for cause, count in camera.items():
-                task[cause] = task.get(cause, 0) + count
-    for counts in (row["frames"] for row in before["tasks"]):
-        for camera in counts.values():
-            for cause, count in camera.items():
-                task[cause] -= count
-    stage = {name: round(1e6 * (after["cpu_s"][name] - before["cpu_s"][name]) / max(1, len(ages)))
-             for name in ("decode", "convert", "infer", "parse")}  # fmt: skip
-    print("| ms | decode | wait | convert | infer | parse | send |\n|" + " --- |" * 7)
+    with ExitStack() as undo:
+        all_of = [Watched(args, load, args.cameras // args.daemons, n, undo) for n in range(args.daemons)]
+        threads = [threading.Thread(target=one.watch) for one in all_of]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    ages = sorted(age for one in all_of for age in one.ages)
+    print("| ms | " + " | ".join(STAGES) + " |\n|" + " --- |" * (1 + len(STAGES)))
     for share in (0.5, 0.99):
-        cells = (f"{float(np.quantile(values, share)):.2f}" for values in stages.values())
-        print(f"| p{100 * share:g} | " + " | ".join(cells) + " |")
+        cells = (np.quantile([value for one in all_of for value in one.stages[name]], share) for name in STAGES)
+        print(f"| p{100 * share:g} | " + " | ".join(f"{float(cell):.2f}" for cell in cells) + " |")
+    frames = {}
+    for one in all_of:
+        for cause, count in one.frames().items():
+            frames[cause] = frames.get(cause, 0) + count
     row = {
-        "results_hz": round(len(ages) / took_s, 1), "p50_ms": round(ages[len(ages) // 2], 2),
-        "p99_ms": round(ages[int(len(ages) * 0.99)], 2), "cores": round(cpu_s / took_s, 2), "frames": task,
-        "batch": round(float(np.mean(sizes)), 2), "cpu_us": stage, "backend": after["cameras"][0].get("backend"),
+        "cameras": args.cameras, "daemons": args.daemons,
+        "results_hz": round(sum(len(one.ages) / one.took_s for one in all_of), 1),
+        "p50_ms": round(ages[len(ages) // 2], 2), "p99_ms": round(ages[int(len(ages) * 0.99)], 2),
+        "cores": round(sum(one.cpu_s / one.took_s for one in all_of), 2), "frames": frames,
+        "first_s": round(max(one.first_s for one in all_of), 2), "engine": all_of[0].engine,
+        "decoder": all_of[0].after["cameras"][0]["backend"],
     }  # fmt: skip
     print("edged:", json.dumps(row), flush=True)
+
+
+def churn(args):
+    """Switch a task on and off, over and over, and look at the device's memory."""
+    import pycuda.driver as cuda
+
+    model = {"onnx": str(Path(args.model).resolve()), "parser": "fastestdet", "score_min": 0.5}
+    load = Load(Path(args.video).resolve(), model, {"backend": ["tensorrt"]}, Path(args.store).resolve())
+    cuda.init()
+    context = cuda.Device(0).retain_primary_context()
+    context.push()
+    used = []
+    with (
+        configuration(load, [load.video] * args.cameras, "realtime", 30, unneeded="parked", linger_s=0) as directory,
+        DaemonProcess(directory, subprocess.DEVNULL) as process,
+        process.subscriber(queue=0) as subscriber,
+        process.client() as control,
+    ):
+        subscriber.receive(60)
+        for number in range(args.count):
+            control.request("task.deactivate" if number % 2 == 0 else "task.activate", tasks=["bench"])
+            time.sleep(args.pause)
+            if number % (args.count // 10) == args.count // 10 - 1:
+                free, total = cuda.mem_get_info()
+                used.append(round((total - free) / 1e6))
+        results, until_s = 0, time.monotonic() + 2
+        while time.monotonic() < until_s:
+            results += subscriber.receive(0.1) is not None
+    context.pop()
+    print(f"{args.count} orders on {args.cameras} cameras; device memory in use after each tenth, MB: {used}; "
+          f"{results} results waited or came in the last two seconds")  # fmt: skip
 
 
 def main():
@@ -250,12 +307,21 @@ def main():
     one.add_argument("--rate", type=float, default=30)
     one.add_argument("--seconds", type=float, default=60)
     one.add_argument("--warm-up", type=float, default=15)
+    one.add_argument("--daemons", type=int, default=1, help="share the cameras out among so many")
+    one.add_argument("--deadline", type=float, default=200)
     one.add_argument("--batch", type=int, default=1)
     one.add_argument("--precision", default="fp32")
     one.add_argument("--only-edged", action="store_true")
     one.add_argument("--log")
+    one = parts.add_parser("churn")
+    one.add_argument("video")
+    one.add_argument("model")
+    one.add_argument("store")
+    one.add_argument("--cameras", type=int, default=4)
+    one.add_argument("--count", type=int, default=1000)
+    one.add_argument("--pause", type=float, default=0.12)
     args = parser.parse_args()
-    {"prepare": prepare, "kernel": kernel, "decode": decode, "daemon": daemon}[args.part](args)
+    {"prepare": prepare, "kernel": kernel, "decode": decode, "daemon": daemon, "churn": churn}[args.part](args)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from edged.waiting import Inbox, _EventTokens, _QueueTokens
+from edged.waiting import BriefLock, Inbox, _EventTokens, _QueueTokens
 
 
 @pytest.fixture(params=[_QueueTokens, _EventTokens])
@@ -46,3 +46,48 @@ def test_an_inbox_gives_what_came_in_order_and_none_when_nothing_comes():
         inbox.put(number)
     assert len(inbox) == 3
     assert [inbox.get(0), inbox.get(1), inbox.get(0), inbox.get(0.01)] == [0, 1, 2, None]
+
+
+def test_a_brief_lock_lets_one_in_at_a_time():
+    lock, inside, most, count = BriefLock(), [], [0], [0]
+
+    def work():
+        for _ in range(300):
+            with lock:
+                inside.append(1)
+                most[0] = max(most[0], len(inside))
+                before = count[0]
+                if before % 50 == 0:
+                    time.sleep(0.0005)  # the interpreter's lock goes to the others meanwhile
+                count[0] = before + 1
+                inside.pop()
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert (most, count) == ([1], [2400])
+
+
+def test_a_brief_lock_can_be_tried_and_waited_on_as_a_condition():
+    lock = BriefLock()
+    with lock:
+        assert not lock.acquire(blocking=False)
+    assert lock.acquire(blocking=False)
+    lock.release()
+    room, seen = threading.Condition(lock), []
+
+    def wait():
+        with lock:
+            while not seen:
+                room.wait()
+            seen.append("woken")
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    with lock:
+        seen.append("told")
+        room.notify_all()
+    thread.join(10)
+    assert seen == ["told", "woken"]

@@ -130,6 +130,20 @@ def test_decoding_is_the_difference_of_totals(budget):
     assert budget.machine().decode_s == {}
 
 
+def test_what_a_decoder_costs_to_make_is_not_what_a_frame_costs(budget, clock):
+    """Otherwise a machine with many cameras thinks at its start that it can decode none, and never finds out."""
+    budget.decoded("front", 2.5, 3)
+    for tick in range(1, 5):
+        clock.now_s += 0.1
+        budget.decoded("front", 2.5 + 0.003 * tick, 3 + 3 * tick)
+    assert budget.machine().decode_s == {"front": pytest.approx(0.001)}
+    clock.now_s += 60  # it rested, and makes its decoder anew
+    budget.decoded("front", 5.0, 20)
+    clock.now_s += 0.1
+    budget.decoded("front", 5.003, 23)
+    assert budget.machine().decode_s == {"front": pytest.approx(0.001)}
+
+
 @pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), float("inf")])
 def test_absurd_measurements_are_left_out(budget, seconds):
     measure(budget, 1, 0.01)

@@ -8,7 +8,7 @@ import time
 from dataclasses import asdict
 
 import pytest
-from dispatch_parts import Leases, losses, route
+from dispatch_parts import Leases, assert_accounted, losses, route
 from hypothesis import given
 from hypothesis import strategies as st
 from parts import until
@@ -320,3 +320,21 @@ def test_threads_that_offer_take_and_replan_at_once_lose_nothing(leases):
             assert counts.offered == 300
             assert counts.superseded == counts.late == counts.rate == 0
     leases.assert_all_back_once()
+
+
+def test_a_camera_does_not_wait_for_a_busy_dispatcher_and_its_frame_is_seen_all_the_same():
+    """Whoever holds the lock looks at the frame when it gives the lock back."""
+    dispatcher, leases = Dispatcher({"e": EngineLimits(1, 1, "cpu")}), Leases()
+    dispatcher.set_routes({"c": (route(),)})
+    with dispatcher._held:
+        begin_s = time.monotonic()
+        dispatcher.offer(leases.frame("c", 7))
+        assert time.monotonic() - begin_s < 1
+        assert not dispatcher._devices["cpu"].waiting
+    batch = dispatcher.take(0)
+    assert [job.frame.id for job in batch.jobs] == [7]
+    batch.jobs[0].frame.release()
+    dispatcher.done(batch.jobs[0])
+    dispatcher.finished(batch)
+    leases.assert_all_back_once()
+    assert_accounted(dispatcher)
