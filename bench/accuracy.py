@@ -33,7 +33,7 @@ PEDESTRIAN, LANE = "edged/1/det/pedestrian/", "edged/1/det/lane/"
 LOW_SCORE = 0.02  # for the whole curve of precision over recall
 
 
-def configuration(folder, sources, precision, store):
+def configuration(folder, sources, precision, store, backend=None):
     """Write the demo's configuration with every frame of its cameras read once, and every class at any score."""
     shutil.copytree(DEMO, folder, ignore=shutil.ignore_patterns("clips"))
     cameras = {name: {"source": source, "pace": "fast"} for name, source in sources.items()}
@@ -46,6 +46,8 @@ def configuration(folder, sources, precision, store):
         task = yaml.safe_load(path.read_text())
         task |= {"cameras": list(sources), "rate_hz": 1000, "active": "on_subscribe", "required": False}
         task["engine"] = {**task["engine"], "precision": precision}
+        if backend is not None:
+            task["engine"]["backend"] = [backend]
         if name == "pedestrian":
             task["model"] |= {"score_min": LOW_SCORE}
             del task["model"]["keep"]
@@ -102,11 +104,11 @@ def scene_sources(seed):
     return sources, lambda camera, number: scene.view(camera, number / RATE_HZ).truth
 
 
-def measure(sources, truth_of, precision="fp32", store=None, timeout_s=600):
+def measure(sources, truth_of, precision="fp32", store=None, timeout_s=600, backend=None):
     """Return (boxes by label, lanes, results, seconds) of one run over the sources."""
     with tempfile.TemporaryDirectory(prefix="edged-accuracy-") as folder:
         begin_s = time.monotonic()
-        found = collect(configuration(Path(folder) / "demo", sources, precision, store), timeout_s)
+        found = collect(configuration(Path(folder) / "demo", sources, precision, store, backend), timeout_s)
         seconds = time.monotonic() - begin_s
     boxes, lanes = tally(found, truth_of)
     return boxes, lanes, found, seconds
@@ -114,13 +116,15 @@ def measure(sources, truth_of, precision="fp32", store=None, timeout_s=600):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--precision", default="fp32", choices=("fp32", "int8"))
+    parser.add_argument("--precision", default="fp32", choices=("fp32", "fp16", "int8"))
+    parser.add_argument("--backend", help="that one alone, for instance tensorrt")
     parser.add_argument("--store", type=Path, help="engine store, for int8")
     parser.add_argument("--seed", type=int, help="draw this scene instead of reading the clips")
     args = parser.parse_args()
     sources, truth_of = clip_sources() if args.seed is None else scene_sources(args.seed)
-    boxes, lanes, found, seconds = measure(sources, truth_of, args.precision, args.store)
-    print(f"{len(found)} results in {seconds:.1f} s, {args.precision}")
+    boxes, lanes, found, seconds = measure(sources, truth_of, args.precision, args.store, backend=args.backend)
+    uses = {str(result.message["engine"]) for result in found.values()}
+    print(f"{len(found)} results in {seconds:.1f} s, {args.precision}; {' '.join(sorted(uses))}")
     for label, one in boxes.items():
         precision, recall = one.at(0.4)
         print(
