@@ -215,6 +215,14 @@ def assemble(config: Config, running: Assembled = NOTHING) -> Assembled:
         ConfigError: models, parsers or labels that do not fit each other, all of them, by file and line.
     """
     assembly = _Assembly(config, running)
+    try:
+        return _assembled(assembly, config)
+    except BaseException:
+        assembly.close_new()
+        raise
+
+
+def _assembled(assembly: _Assembly, config: Config) -> Assembled:
     for name, camera in config.cameras.items():
         for backend in camera.backend:
             try:
@@ -224,7 +232,6 @@ def assemble(config: Config, running: Assembled = NOTHING) -> Assembled:
     for name, task in config.tasks.items():
         assembly.add(name, task)
     if assembly.faults:
-        assembly.close_new()
         raise config_error(assembly.faults)
     engines = dict(assembly.engines.values())
     origins = {origin: key for origin, (key, _) in assembly.engines.items()}

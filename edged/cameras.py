@@ -10,6 +10,7 @@ from edged.assembly import Assembled
 from edged.camera import ON_DEVICE, ORDER, SOURCES
 from edged.camera.base import CameraSource, Opening
 from edged.camera.counter import FrameCounter
+from edged.camera.opener import Opener
 from edged.camera.worker import CameraWorker, Sink, Traits
 from edged.config import CameraConfig, Config, Secrets
 from edged.errors import BackendUnavailable
@@ -61,7 +62,7 @@ def camera_worker(
 ) -> CameraWorker:
     """Return the worker of one camera, closed until a plan wakes it. `gpu` is as `gpu_of` says."""
     camera, edged = config.cameras[name], config.edged
-    backend, opener = source_opener(name, camera, secrets, gpu)
+    opener = source_opener(name, camera, secrets, gpu)
     traits = Traits(
         camera=name,
         loop=camera.loop,
@@ -72,7 +73,7 @@ def camera_worker(
         warm_max_s=edged.scheduler.warm_max_s,
         warm_max_bytes=int(edged.scheduler.warm_max_mb * 1e6),
     )
-    return CameraWorker(traits, backend, opener, sink, counter)
+    return CameraWorker(traits, opener, sink, counter)
 
 
 def gpu_of(camera: str, config: Config, assembled: Assembled) -> int | None:
@@ -91,19 +92,18 @@ def gpu_of(camera: str, config: Config, assembled: Assembled) -> int | None:
     return gpus.pop() if len(gpus) == 1 else None  # a DLA is beside GPU 0
 
 
-def source_opener(
-    camera: str, config: CameraConfig, secrets: Secrets, gpu: int | None = None
-) -> tuple[str, Callable[[], CameraSource]]:
-    """Return the back end that serves a camera, and how to open it.
+def source_opener(camera: str, config: CameraConfig, secrets: Secrets, gpu: int | None = None) -> Opener:
+    """Return how a camera is opened.
 
     The camera's own order is tried, else its scheme's; the first one whose library is there, and whose pictures the
-    camera's engines can read, is taken. Where none is, opening says why, each time: the library may be installed while
-    the daemon runs.
+    camera's engines can read, is taken, and the next such one where it cannot decode the stream. Where none is, opening
+    says why, each time.
     """
     order = config.backend or ORDER[config.source.scheme]
     special = _only_native(config)
     opening = replace(_opening(camera, config, secrets), gpu=gpu or 0)
     missing: list[str] = []
+    usable: list[tuple[str, Callable[[], CameraSource]]] = []
     for backend in order:
         if special and backend not in NATIVE:
             missing.append(f"camera backend {backend!r} knows no {special}")
@@ -114,10 +114,10 @@ def source_opener(
             )
             continue
         try:
-            return backend, partial(_open, SOURCES.load(backend), opening, secrets)
+            usable.append((backend, partial(_open, SOURCES.load(backend), opening, secrets)))
         except BackendUnavailable as exc:
             missing.append(str(exc))
-    return "none", partial(_unavailable, "; ".join(missing))
+    return Opener(camera, usable or [("none", partial(_unavailable, "; ".join(missing)))])
 
 
 def _only_native(config: CameraConfig) -> str:

@@ -98,6 +98,7 @@ class HostStream:
         self.lock = threading.RLock()
         self.done = 0  # pieces of work since it was made
         STREAMS[self.handle] = self
+        device.alive.append(self)
 
     def do(self, work: Callable[[], None]) -> None:
         self.device.must_be_active()
@@ -111,12 +112,15 @@ class HostStream:
             self.do(lambda: source.work(max(0, behind - source.done)))
 
     def free(self) -> None:
-        STREAMS.pop(self.handle, None)
+        if STREAMS.pop(self.handle, None) is not None:
+            self.device.alive.remove(self)
 
     def synchronize(self) -> None:
         self.device.must_be_active()
         if self.recording is not None:
             raise DeviceError("CUDA: CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED")
+        if self.device.broken:
+            raise DeviceError(f"CUDA: {self.device.broken}")
         self.work(len(self.todo))
 
     def work(self, count: int) -> None:
@@ -131,6 +135,7 @@ class HostEvent:
     def __init__(self, device: HostDevice) -> None:
         self.device, self.stream, self.behind, self.handle = device, None, 0, next(_handles)
         EVENTS[self.handle] = self
+        device.alive.append(self)
 
     def record(self, stream: HostStream) -> None:
         self.device.must_be_active()
@@ -138,7 +143,8 @@ class HostEvent:
             self.stream, self.behind = stream, stream.done + len(stream.todo)
 
     def free(self) -> None:
-        EVENTS.pop(self.handle, None)
+        if EVENTS.pop(self.handle, None) is not None:
+            self.device.alive.remove(self)
 
     def wait(self) -> None:
         self.device.must_be_active()

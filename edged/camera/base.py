@@ -14,6 +14,10 @@ class CameraStalled(CameraError):
     """The stream is open, but nothing came within its time limit."""
 
 
+class Undecodable(CameraError):
+    """The stream is there, and its pictures are of a kind that this back end never decodes; another one may."""
+
+
 @dataclass(frozen=True)
 class Opening:
     """All a source needs to open its stream.

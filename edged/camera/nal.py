@@ -73,11 +73,17 @@ class AnnexB:
     Args:
         codec: h264 or hevc.
         extradata: avcC or hvcC; its parameter sets are put before every packet that decoding may start at.
+
+    Raises:
+        ValueError: the extradata ends too early.
     """
 
     def __init__(self, codec: str, extradata: bytes) -> None:
-        self._size = (extradata[4 if codec == "h264" else 21] & 3) + 1
-        units = _avcc_units(extradata) if codec == "h264" else _hvcc_units(extradata)
+        try:
+            self._size = (extradata[4 if codec == "h264" else 21] & 3) + 1
+            units = list(_avcc_units(extradata) if codec == "h264" else _hvcc_units(extradata))
+        except IndexError as exc:
+            raise ValueError(f"{codec}: the {len(extradata)} bytes of parameter sets end too early") from exc
         self._parameters = b"".join(b"\0" + START_CODE + unit for unit in units)
 
     def __call__(self, packet: bytes, key: bool) -> bytes:

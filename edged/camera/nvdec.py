@@ -12,20 +12,21 @@ from typing import Any
 
 import numpy as np
 
-from edged.camera.base import Decoded, Grab, Opening
+from edged.camera.base import Decoded, Grab, Opening, Undecodable
 from edged.camera.nal import AnnexB, is_length_prefixed
 from edged.camera.packets import PacketReader, color_of
 from edged.camera.surfaces import Surfaces
 from edged.device import gpu
 from edged.device.base import Device, DeviceError
-from edged.errors import BackendUnavailable, CameraError
+from edged.errors import BackendUnavailable, CameraError, WorkerFailed
 
 try:
     import PyNvVideoCodec as nvc  # noqa: N813 - as its own samples call it
 except (RuntimeError, OSError) as exc:  # it asks the driver for its version while it is imported
     raise BackendUnavailable(f"camera backend 'nvdec': {(str(exc).splitlines() or [''])[0]}") from exc
 
-CODECS = {"h264": "H264", "hevc": "HEVC", "av1": "AV1", "vp9": "VP9"}
+CODECS = {"h264": "H264", "hevc": "HEVC", "av1": "AV1", "libdav1d": "AV1", "vp9": "VP9", "libvpx-vp9": "VP9"}
+"""By the name of FFmpeg's decoder, which some builds take from another library: the codec's name here."""
 END_OF_PICTURE = int(nvc.VideoPacketFlag.ENDOFPICTURE)  # else a picture comes out with the next packet
 PIXELS = ("yuv420p", "yuvj420p", "nv12")
 
@@ -52,12 +53,20 @@ class NvdecSource:
             raise
         try:
             self._codec = self._supported()
-            self._reorders = bool(getattr(self._context, "has_b_frames", True))
+            context = self._context
+            unprobed = context.pix_fmt is None  # then nothing else is known of its pictures either
+            self._reorders = unprobed or bool(getattr(context, "has_b_frames", True))
             with self._device.active():
                 self._stream = self._device.stream()
-            extradata = bytes(self._context.extradata or b"")
-            if self._context.name in ("h264", "hevc") and is_length_prefixed(extradata):
-                self._annex_b = AnnexB(self._context.name, extradata)
+            extradata = bytes(context.extradata or b"")
+            if context.name in ("h264", "hevc") and is_length_prefixed(extradata):
+                self._annex_b = AnnexB(context.name, extradata)
+        except ValueError as exc:
+            self.close()
+            raise CameraError(f"nvdec: {self._packets.name}: {exc}") from exc
+        except DeviceError as exc:
+            self.close()
+            raise WorkerFailed(f"nvdec: {self._packets.name}: {exc}") from exc
         except BaseException:
             self.close()
             raise
@@ -124,13 +133,13 @@ class NvdecSource:
         return self._packets.stream.codec_context
 
     def _supported(self) -> Any:
-        """Return the library's name of the stream's codec. Raise `CameraError` for what no NVDEC decodes here."""
+        """Return the library's name of the stream's codec. Raise `Undecodable` for what no NVDEC decodes here."""
         context = self._context
         if context.name not in CODECS:
-            known = ", ".join(CODECS)
-            raise CameraError(f"{self._packets.name} is {context.name}; nvdec decodes {known}; use backend: pyav")
+            known = ", ".join(name.lower() for name in dict.fromkeys(CODECS.values()))
+            raise Undecodable(f"{self._packets.name} is {context.name}; nvdec decodes {known}; use backend: pyav")
         if context.pix_fmt not in (None, *PIXELS):
-            raise CameraError(f"{self._packets.name} has {context.pix_fmt} pictures; nvdec gives 8 bit 4:2:0 here; "
+            raise Undecodable(f"{self._packets.name} has {context.pix_fmt} pictures; nvdec gives 8 bit 4:2:0 here; "
                               "use backend: pyav")  # fmt: skip
         return getattr(nvc.cudaVideoCodec, CODECS[context.name])
 
@@ -153,18 +162,39 @@ class NvdecSource:
                 if self._decoder is None:
                     self._decoder = self._open_decoder()
                 for frame in self._decoder.Decode(data):
-                    rows, columns = frame.shape[0], frame.shape[1]
-                    size = columns, rows * 2 // 3
-                    surface = self._surfaces.put(frame.GetPtrToPlane(0), *size, self._color(size[1]), self._stream)
+                    luma, size = self._plane_of(frame)
+                    surface = self._surfaces.put(luma, *size, self._color(size[1]), self._stream)
                     pts = None if unordered else frame.getPTS()
                     pictures.append(Decoded(surface.picture, pts, surface.give_back))
+        except CameraError:
+            self._give_up(pictures)
+            raise
         except (DeviceError, nvc.PyNvVCException, nvc.PyNvVCExceptionUnsupported, RuntimeError, ValueError) as exc:
-            for decoded in pictures:
-                assert decoded.on_release is not None
-                decoded.on_release()
-            self._free_decoder()
+            self._give_up(pictures)
             raise CameraError(f"nvdec: {self._packets.name}: {exc}") from exc
         return pictures
+
+    def _plane_of(self, frame: Any) -> tuple[int, tuple[int, int]]:
+        """Return the address of a decoder's NV12 picture, and its size. Chroma follows luma without a gap."""
+        rows, columns = frame.shape[0], frame.shape[1]
+        luma = frame.GetPtrToPlane(0)
+        height = (frame.GetPtrToPlane(1) - luma) // columns
+        if rows not in (height * 3 // 2, (height * 3 + 1) // 2):
+            raise CameraError(f"{self._packets.name} has pictures that are not 8 bit 4:2:0; use backend: pyav")
+        return luma, (columns, height)
+
+    def _give_up(self, pictures: Sequence[Decoded]) -> None:
+        """Free decoder and pictures after an error. Raise `WorkerFailed` where it broke the context, for good."""
+        for decoded in pictures:
+            assert decoded.on_release is not None
+            decoded.on_release()
+        try:
+            with self._device.active():
+                self._stream.synchronize()
+        except DeviceError as exc:
+            raise WorkerFailed(f"nvdec: {self._packets.name}: {exc}") from exc
+        finally:
+            self._free_decoder()
 
     def _free_decoder(self) -> None:
         """Free the decoder, once the copies out of its buffers are done: it does not wait for them."""

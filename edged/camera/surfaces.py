@@ -112,7 +112,8 @@ class Surfaces:
 
     def _let_go(self) -> None:
         if self._closed and not self._in_use:
-            self._device.close()
+            with suppress(DeviceError):
+                self._device.close()
 
 
 def _destroy(surface: Surface) -> None:

@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 from edged.camera.base import CameraSource, Decoded
 from edged.camera.counter import FrameCounter, FrameCounts
 from edged.camera.feed import Feed
+from edged.camera.opener import Opener
 from edged.camera.pace import Bell
 from edged.camera.reader import Reader
 from edged.errors import CameraEnded, CameraError, EdgedError, WorkerFailed
@@ -102,8 +103,7 @@ class CameraWorker:
     def __init__(
         self,
         traits: Traits,
-        backend: str,
-        open_source: Callable[[], CameraSource],
+        opener: Opener,
         sink: Sink,
         counter: FrameCounter | None = None,
     ) -> None:
@@ -111,8 +111,7 @@ class CameraWorker:
         self.patience_s = traits.patience_s
         self.counter = counter or FrameCounter()
         self._traits = traits
-        self._backend = backend
-        self._open_source = open_source
+        self._opener = opener
         self._sink = sink
         self._bell = Bell()
         self._mode, self._wanted_hz = Mode.COLD, 0.0
@@ -151,7 +150,7 @@ class CameraWorker:
         interval_s = feed.gate.interval_s if feed is not None else None
         return CameraReport(
             self._traits.camera, self._mode, now.state, now.reason, now.mono_ns, self._rate_hz(now_ns), age_ms,
-            self._backend, self._stream, self._newest_size, self._opens, self.counter.counts, self._cpu_ns / 1e9,
+            self._opener.backend, self._stream, self._newest_size, self._opens, self.counter.counts, self._cpu_ns / 1e9,
             now.unix_ns, 1.0 / interval_s if interval_s else None, kept_packets, kept_s,
         )  # fmt: skip
 
@@ -182,7 +181,7 @@ class CameraWorker:
                 continue
             self._enter(CameraState.CONNECTING, "opening")
             try:
-                source = self._open_source()
+                source = self._opener()
             except WorkerFailed:  # no reopening helps: the process has to begin anew
                 raise
             except EdgedError as exc:
@@ -256,22 +255,34 @@ class CameraWorker:
         self._deliver(pictures, begin_ns)
 
     def _deliver(self, pictures: Sequence[Decoded], begin_ns: int) -> None:
-        for decoded in pictures:
-            now_ns = time.monotonic_ns()
-            place = self.counter.frame(decoded.pts)
-            if place is None:
-                if decoded.on_release is not None:
-                    decoded.on_release()
-                continue
-            number, capture = place
-            picture = decoded.picture
-            if picture.width * picture.height > self._traits.picture_max_px:
-                limit = self._traits.picture_max_px / 1e6
-                raise CameraError(f"{picture.width}x{picture.height} is more than limits.picture_mpx, {limit:g}")
-            frame = Frame(self._traits.camera, number, picture, capture, now_ns - begin_ns, now_ns, decoded.on_release)
-            self._newest_size, self._newest_ns = (picture.width, picture.height), now_ns
-            self._arrivals.append(now_ns)
-            self._sink(frame, self._traits.fast)
+        """Hand pictures over; whatever happens, the source gets back those that nobody took."""
+        left = deque(pictures)
+        try:
+            while left and not self._stop.is_set():
+                frame = self._numbered(left[0], begin_ns)
+                if frame is None:
+                    _give_back(left.popleft())
+                    continue
+                left.popleft()  # the sink owns the frame from here on, even where it fails
+                self._sink(frame, self._traits.fast)
+        finally:
+            for decoded in left:
+                _give_back(decoded)
+
+    def _numbered(self, decoded: Decoded, begin_ns: int) -> Frame | None:
+        """Return a picture as the frame it is, None when it is of no use. Raise `CameraError` when it is too large."""
+        now_ns = time.monotonic_ns()
+        place = self.counter.frame(decoded.pts)
+        if place is None:
+            return None
+        number, capture = place
+        picture = decoded.picture
+        if picture.width * picture.height > self._traits.picture_max_px:
+            limit = self._traits.picture_max_px / 1e6
+            raise CameraError(f"{picture.width}x{picture.height} is more than limits.picture_mpx, {limit:g}")
+        self._newest_size, self._newest_ns = (picture.width, picture.height), now_ns
+        self._arrivals.append(now_ns)
+        return Frame(self._traits.camera, number, picture, capture, now_ns - begin_ns, now_ns, decoded.on_release)
 
     def _rate_hz(self, now_ns: int) -> float:
         recent = [at for at in tuple(self._arrivals) if now_ns - at < 2_000_000_000]
@@ -317,3 +328,8 @@ class CameraWorker:
         end_s = time.monotonic() + timeout_s
         while not self._stop.is_set() and not until() and (left_s := end_s - time.monotonic()) > 0:
             self._bell.wait(left_s)
+
+
+def _give_back(decoded: Decoded) -> None:
+    if decoded.on_release is not None:
+        decoded.on_release()

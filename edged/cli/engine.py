@@ -204,7 +204,7 @@ def _from_cameras(config: Config, args: argparse.Namespace, candidates: int) -> 
     for name, share in zip(cameras, shares(candidates, len(cameras)), strict=True):
         decoder, view = config.decoder_of(name), config.view(name)
         camera = config.cameras[decoder]
-        _, opener = source_opener(decoder, camera, secrets)
+        opener = source_opener(decoder, camera, secrets)
         _say(f"camera {name}: up to {share} candidates of {config.where('camera', name)}")
         readers: Callable[[], Reader] = opener
         try:

@@ -14,7 +14,7 @@ from edged.doctor.who import Who
 
 GROUP = "cameras"
 ARGUS = Path("/tmp/argus_socket")  # noqa: S108 - where NVIDIA's daemon listens
-NEED = {"pyav": "av", "gstreamer": "gstreamer", "jetson_utils": "jetson_utils"}
+NEED = {"nvdec": "nvdec", "pyav": "av", "gstreamer": "gstreamer", "jetson_utils": "jetson_utils"}
 
 
 def video_nodes(root: Path = Path("/dev")) -> list[Path]:

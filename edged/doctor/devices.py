@@ -21,7 +21,11 @@ NODES = (
     "nvgpu/*/*",
     "dri/render*",
 )
-PYTHON = {"pycuda": "pip install 'edged[tensorrt]'", "cuda.bindings": "pip install 'edged[tensorrt]'"}
+PYTHON = {
+    "pycuda": "pip install 'edged[tensorrt]'",
+    "cuda.bindings": "pip install 'edged[tensorrt]'",
+    "nvrtc": "pip install nvidia-cuda-nvrtc-cu12 (or -cu13); on a Jetson: apt-get install cuda-nvrtc-12-6",
+}
 SHOWN_MAX = 4
 
 

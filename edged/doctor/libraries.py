@@ -33,6 +33,9 @@ def lines(answers: Answers) -> Iterator[Line]:
 def decoders(answers: Answers) -> Iterator[Line]:
     """Yield what decodes compressed streams."""
     av, gst, jetson = answers["av"], answers["gstreamer"], answers["jetson_utils"]
+    nvdec = answers["nvdec"]
+    remedy = "on a machine with a GPU: pip install PyNvVideoCodec; docs/cameras.md"
+    yield line("decoders", "nvdec", nvdec.get("version", ""), nvdec.error, remedy, needed=nvdec.installed)
     yield line("decoders", "pyav", f"software: {', '.join(av.get('codecs', ()))}", av.error, "see av above")
     elements = gst.get("elements", ())
     found = f"{gst.get('version', '')}: {', '.join(elements) or 'none of the elements edged uses'}"

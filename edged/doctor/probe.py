@@ -48,6 +48,18 @@ def _cuda_bindings(_: Path) -> dict[str, Any]:
     return {"version": import_module("cuda.bindings").__version__}
 
 
+def _nvrtc(_: Path) -> dict[str, Any]:
+    library = import_module("cuda.bindings.nvrtc")
+    _status, major, minor = library.nvrtcVersion()
+    return {"version": f"{major}.{minor}"}
+
+
+def _nvdec(_: Path) -> dict[str, Any]:
+    library = import_module("PyNvVideoCodec")
+    import_module("edged.device.gpu").open_device(0)
+    return {"version": str(getattr(library, "__version__", ""))}
+
+
 def _gstreamer(_: Path) -> dict[str, Any]:
     library = import_module("edged.camera.gst.library")
     gst, _video = library.load()
@@ -133,6 +145,8 @@ PROBES: Mapping[str, Callable[[Path], dict[str, Any]]] = {
     "cv2": _library("cv2"),
     "pycuda": _library("pycuda"),
     "cuda.bindings": _cuda_bindings,
+    "nvrtc": _nvrtc,
+    "nvdec": _nvdec,
     "gstreamer": _gstreamer,
     "jetson_utils": _jetson_utils,
     "cuda": _cuda,

@@ -95,6 +95,7 @@ class DevicePreprocessor:
         for memory in (self._memory, *self._maps.values()):
             memory.free()
         self._maps.clear()
+        self._rows, self._bytes = np.empty((0, ROW.size), np.uint8), memoryview(b"")  # page-locked memory goes here
 
     def _map(self, picture: Picture, fit: Fit) -> int:
         """Return the address of a view's map, which is made and copied once."""
@@ -110,6 +111,7 @@ class DevicePreprocessor:
                 self._device.copy_in(memory, host, stream)
                 stream.synchronize()
                 stream.free()
+                del host
             self._maps[key] = memory
         return self._maps[key].pointer
 

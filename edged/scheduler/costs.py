@@ -13,7 +13,6 @@ SAMPLES_MIN = 3
 CHANGE_MIN = 0.05  # a smaller change does not alter the published figure
 REST_S = 5.0  # what was not used for longer may have become cheaper: nothing else would bring it back
 RELIEF_PER_S = 0.05
-WAKING_S = 1.0  # without a frame for longer, a camera has rested
 
 
 @dataclass
@@ -91,7 +90,7 @@ class DecodeMeter:
         if more_s < 0 or more < 0:
             return 0.0
         if more:
-            if now_s - self._at_s < WAKING_S:
+            if now_s - self._at_s < REST_S:
                 self._mean.add(more_s / more, now_s)
                 self._least_s = min(more_s / more, self._least_s or more_s / more)
             self._at_s = now_s

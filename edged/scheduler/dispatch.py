@@ -8,10 +8,12 @@ groups them wait for each other first, and have places of their own: other tasks
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import cast
 
 from edged.frame import Frame
 from edged.scheduler.claims import DeviceCounts, EngineLimits, Route, TaskCounts
@@ -40,7 +42,7 @@ class Dispatcher:
         self._arrived: deque[Frame] = deque()  # of live cameras, not yet looked at
         self._costs: dict[str, WallCost] = {}
         self._devices: dict[str, Device] = {}
-        self._intake = Intake(self._lock, clock, self._costs)
+        self._intake = Intake(self._held.condition, clock, self._costs)
         self._routing = self._intake.routing
         self._running: dict[int, tuple[Device, Batch]] = {}
         self._next_number = 0
@@ -79,8 +81,8 @@ class Dispatcher:
         """
         freed: list[Frame] = []
         with self._held:
-            self._look_at_arrivals(freed)
             _known((route.engine for claimed in routes.values() for route in claimed), self._engines)
+            self._look_at_arrivals(freed)
             for task, frame in self._routing.follow(routes, self._clock()):
                 self._routing.counts_of(task, frame.camera).stopped += 1
                 freed.append(frame)
@@ -226,7 +228,7 @@ class Dispatcher:
                 self._look_at_arrivals(freed)
             finally:
                 self._lock.release()
-            _release(freed)
+                _release(freed)
 
     def _look_at_arrivals(self, freed: list[Frame]) -> None:
         while self._arrived:
@@ -282,12 +284,24 @@ class _Held:
     def __init__(self, lock: BriefLock, take_in: Callable[[], None]) -> None:
         self._lock, self._take_in = lock, take_in
 
+    def condition(self) -> threading.Condition:
+        """Return a new condition of this lock; waiting for it gives the lock back as everybody does."""
+        return threading.Condition(cast("threading.Lock", self))
+
+    def acquire(self, blocking: bool = True) -> bool:
+        """Take it; unless `blocking`, return False where another thread has it."""
+        return self._lock.acquire(blocking)
+
+    def release(self) -> None:
+        """Give it back, and look at what arrived."""
+        self._lock.release()
+        self._take_in()
+
     def __enter__(self) -> None:
         self._lock.acquire()
 
     def __exit__(self, *_: object) -> None:
-        self._lock.release()
-        self._take_in()
+        self.release()
 
 
 def _known(engines: Iterable[str], limits: Container[str]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import cast
 
 from edged.frame import Frame
 from edged.scheduler.claims import Claim, Feed, Lane, Place, place_of
@@ -14,7 +13,6 @@ from edged.scheduler.groups import Closed, Grouper
 from edged.scheduler.readers import Readers
 from edged.scheduler.routing import Routing
 from edged.scheduler.urgency import WallCost, deadline_of, make_job, without
-from edged.waiting import BriefLock
 from edged.work import Job
 
 LOSSLESS_PLACES = 4  # frames of a lossless camera that may wait; it goes on when half of them are taken
@@ -24,15 +22,22 @@ class Intake:
     """Where frames become jobs. Every method is called with the dispatcher's lock held, which a reader's wait leaves.
 
     Methods put the frames whose leases are to be given back into `freed`: that is done without the lock.
+
+    Args:
+        condition: makes a new condition of the dispatcher's lock.
+        clock: CLOCK_MONOTONIC in nanoseconds.
+        costs: engine -> what it costs on the clock; kept by the dispatcher.
     """
 
-    def __init__(self, lock: BriefLock, clock: Callable[[], int], costs: Mapping[str, WallCost]) -> None:
+    def __init__(
+        self, condition: Callable[[], threading.Condition], clock: Callable[[], int], costs: Mapping[str, WallCost]
+    ) -> None:
         self.devices: Mapping[str, Device] = {}  # by engine
         self.rooms: dict[Place, threading.Condition] = {}  # one each: a place concerns one camera
         self._readers = Readers()
         self.routing = Routing(self._readers.excused_ns)
         self.closed = False
-        self._lock, self._clock, self._costs = lock, clock, costs
+        self._condition, self._clock, self._costs = condition, clock, costs
 
     def offer(self, feed: Feed, frame: Frame, at_ns: int, now_ns: int, wait: bool, freed: list[Frame]) -> None:
         """Pass one frame through the gates of all that claim it."""
@@ -218,7 +223,7 @@ class Intake:
                 self._readers.waits()
             elif grouper is None or grouper.waiting(camera) < LOSSLESS_PLACES:
                 break
-            self.rooms.setdefault(place, threading.Condition(cast("threading.Lock", self._lock))).wait()
+            self.rooms.setdefault(place, self._condition()).wait()
             self._readers.goes_on(self._clock())
 
     def _notify(self, place: Place) -> None:

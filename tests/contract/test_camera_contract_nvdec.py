@@ -15,7 +15,8 @@ from pictures import host_planes
 
 from edged.camera.base import Opening
 from edged.device import gpu
-from edged.errors import BackendUnavailable, CameraError
+from edged.device.base import DeviceError
+from edged.errors import BackendUnavailable, CameraError, WorkerFailed
 
 
 @pytest.fixture
@@ -138,3 +139,58 @@ def test_an_error_of_the_library_costs_the_stream_and_no_surface(source_class, c
         source.decode(source.grab())
     source.close()
     assert [thing for device in opened for thing in device.alive] == []
+
+
+def test_a_broken_context_ends_the_process_and_a_full_memory_does_not(source_class, clip, monkeypatch, opened):
+    source = source_class(Opening("front", "file", str(clip(frames=5)), str))
+    if not opened:
+        source.close()
+        pytest.skip("only the stand-in fails on demand")
+    monkeypatch.setattr(nvdec_double.Decoder, "fails", "CUDA_ERROR_ILLEGAL_ADDRESS")
+    opened[0].broken = "CUDA_ERROR_ILLEGAL_ADDRESS"
+    with pytest.raises(WorkerFailed, match=r"^nvdec: .*\.mp4: CUDA: CUDA_ERROR_ILLEGAL_ADDRESS$"):
+        source.decode(source.grab())
+    opened[0].broken = ""
+    source.close()
+    monkeypatch.setattr(nvdec_double.Decoder, "fails", "")
+    source = source_class(Opening("front", "file", str(clip(frames=5)), str))
+    monkeypatch.setattr(opened[1], "allocate", lambda nbytes: _fail("CUDA: CUDA_ERROR_OUT_OF_MEMORY"))
+    with pytest.raises(CameraError, match="OUT_OF_MEMORY"):
+        source.decode(source.grab())
+    source.close()
+    assert [thing for device in opened for thing in device.alive] == []
+
+
+def _fail(text):
+    raise DeviceError(text)
+
+
+def test_pictures_that_are_not_nv12_are_refused(source_class, clip, monkeypatch, opened):
+    source = source_class(Opening("front", "file", str(clip(frames=5)), str))
+    if not opened:
+        source.close()
+        pytest.skip("only the stand-in gives other pictures")
+    monkeypatch.setattr(nvdec_double.DecodedFrame, "GetPtrToPlane", lambda frame, number: 1000 + number * 2 * 64 * 48)
+    with pytest.raises(CameraError, match=r"not 8 bit 4:2:0; use backend: pyav$"):
+        source.decode(source.grab())
+    source.close()
+    assert [thing for device in opened for thing in device.alive] == []
+
+
+def test_an_unprobed_stream_may_reorder(source_class, clip, monkeypatch):
+    monkeypatch.setattr(source_class, "_context", _Unprobed)
+    source = source_class(Opening("front", "file", str(clip(frames=5)), str))
+    assert source._reorders
+    source.close()
+
+
+class _Unprobed:
+    name, pix_fmt, has_b_frames, extradata = "libdav1d", None, False, b""
+
+
+def test_the_names_of_ffmpegs_decoders_lead_to_codecs(source_class, clip):
+    source = source_class(Opening("front", "file", str(clip(".webm", frames=5, codec="libvpx-vp9")), str))
+    assert source._codec.name == "VP9"
+    found = [number for _ in range(5) for number in numbers(source.decode(source.grab()))]
+    assert found + numbers(source.drain()) == list(range(5))
+    source.close()

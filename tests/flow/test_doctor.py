@@ -92,7 +92,7 @@ def test_without_a_configuration_nothing_is_wrong(tmp_path):
 
 
 def test_cameras_of_the_configuration_stand_on_what_is_there(tmp_path):
-    answers = {name: Answer(error="not here") for name in ("gstreamer", "jetson_utils")} | {"av": Answer()}
+    answers = {name: Answer(error="not here") for name in ("nvdec", "gstreamer", "jetson_utils")} | {"av": Answer()}
     wanted = [
         {"id": "usb", "scheme": "v4l2", "place": f"{tmp_path}/video7", "backend": ()},
         {"id": "net", "scheme": "rtsp", "place": "", "backend": ()},

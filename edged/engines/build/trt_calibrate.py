@@ -19,7 +19,7 @@ def make_calibrator(work: Work) -> Any:
             self.kept = work.calibration
             self._count = work.batch[1]
             self._batches = batches(work, self._count)
-            self._stream = work.device.stream()
+            self._stream: Any = None
             self._host: Any = None
             self._memory: Any = None
 
@@ -32,6 +32,7 @@ def make_calibrator(work: Work) -> Any:
                 self.free()
                 return None
             if self._memory is None:
+                self._stream = work.device.stream()
                 self._host = work.device.pinned(tensor.shape, tensor.dtype)
                 self._memory = work.device.allocate(tensor.nbytes)
             self._host[:] = tensor
@@ -48,6 +49,7 @@ def make_calibrator(work: Work) -> Any:
         def free(self) -> None:
             if self._memory is not None:
                 self._memory.free()
-            self._memory = self._host = None
+                self._stream.free()
+            self._memory = self._host = self._stream = None
 
     return Calibrator()

@@ -11,7 +11,8 @@ from parts import number_of, until
 
 from edged.camera import pool as pool_module
 from edged.camera import worker as worker_module
-from edged.camera.base import CameraStalled, Decoded, Grab, Opening
+from edged.camera.base import CameraStalled, Decoded, Grab, Opening, Undecodable
+from edged.camera.opener import Opener
 from edged.camera.pool import CameraPool
 from edged.camera.pyav import PyAvSource
 from edged.camera.worker import CameraWorker, Traits
@@ -78,7 +79,8 @@ def start(monkeypatch):
         frames.append((frame, wait))
 
     def start(opener, mode=Mode.HOT, rate_hz=0.0, **traits):
-        worker = CameraWorker(Traits("front", **traits), "scripted", opener, sink)
+        opener = opener if isinstance(opener, Opener) else Opener("front", [("scripted", opener)])
+        worker = CameraWorker(Traits("front", **traits), opener, sink)
         pool = CameraPool(supervisor, {"front": worker})
         pool.rest(plan(mode, rate_hz))
         pool.wake(plan(mode, rate_hz))
@@ -425,7 +427,7 @@ def pool(clip):
         frames[frame.camera].append(frame)
 
     def make(camera, counter=None, opener=lambda: PyAvSource(Opening("c", "file", str(path), str))):
-        return CameraWorker(Traits(camera, loop=True), "pyav", opener, sink, counter)
+        return CameraWorker(Traits(camera, loop=True), Opener(camera, [("pyav", opener)]), sink, counter)
 
     pool = CameraPool(supervisor, {camera: make(camera) for camera in frames})
     pool.wake(both_hot())
@@ -480,3 +482,62 @@ def test_a_replacement_waits_for_one_that_hangs_in_its_source(pool, monkeypatch,
     assert hung.closed == 1
     ids = [frame.id for frame in frames["front"]]
     assert ids == sorted(set(ids))
+
+
+class Bunch(Scripted):
+    """Every third packet gives three pictures, the second of them as wide as it is told."""
+
+    width, given = 8, 0
+
+    def decode(self, grab):
+        if grab.pts % 3 != 2:
+            return []
+        self.given += 3
+        second = Picture(self.width, 6, PixelFormat.GRAY, Color(), ())
+        pictures = (PICTURE, second, PICTURE)
+        return [Decoded(one, grab.pts - 2 + place, self.release) for place, one in enumerate(pictures)]
+
+
+def test_a_picture_that_is_too_large_is_given_back_with_those_behind_it(start):
+    source = Bunch()
+    source.width = 9
+    worker, frames = start(lambda: source, picture_max_px=48)
+    until(lambda: "9x6 is more than limits.picture_mpx" in worker.report().reason)
+    worker.set_mode(Mode.COLD)
+    until(lambda: worker.report().state is CameraState.CLOSED)
+    for frame, _ in frames:
+        frame.release()
+    assert source.released == source.given > 0
+
+
+@pytest.mark.parametrize("when", ["it fails", "it is told to stop"])
+def test_pictures_that_nobody_took_are_given_back(when):
+    source, stop = Bunch(), threading.Event()
+
+    def sink(frame, wait):
+        frame.release()
+        stop.set()
+        if when == "it fails":
+            raise CameraError("the sink fails")
+
+    worker = CameraWorker(Traits("front"), Opener("front", [("scripted", lambda: source)]), sink)
+    worker.set_mode(Mode.HOT)
+    worker.run(stop, lambda: None)
+    assert source.released == source.given > 0
+
+
+def test_a_back_end_that_cannot_decode_the_stream_gives_way_for_good(start, caplog):
+    asked = []
+
+    def refuse():
+        asked.append(time.monotonic())
+        raise Undecodable("x is mpeg4")
+
+    source = Scripted({20: CameraError("gone")})
+    opener = Opener("front", [("first", refuse), ("second", lambda: source)])
+    worker, frames = start(opener)
+    until(lambda: worker.report().opens >= 2)
+    assert (worker.report().backend, len(asked)) == ("second", 1)
+    assert "camera front: second in place of first: x is mpeg4" in caplog.text
+    with pytest.raises(Undecodable):
+        Opener("front", [("first", refuse)])()

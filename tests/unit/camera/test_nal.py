@@ -118,3 +118,11 @@ def test_a_length_beyond_its_packet_is_cut_off():
         b"\0\0\0\1\x67\x01\0\0\0\1\x68\0\0\0\1\x65\x88\0\0\0\1\x41"
     )
     assert make(b"", False) == b""
+
+
+@pytest.mark.parametrize(
+    ("codec", "extradata"), [("h264", b"\x01"), ("h264", b"\x01\x64\x00\x1f\xff"), ("hevc", b"\x01" * 22)]
+)
+def test_parameter_sets_that_end_too_early_are_named(codec, extradata):
+    with pytest.raises(ValueError, match=f"^{codec}: the {len(extradata)} bytes of parameter sets end too early$"):
+        AnnexB(codec, extradata)

@@ -45,9 +45,9 @@ def test_a_task_on_a_view_reads_the_camera_that_is_decoded():
 
 def test_a_camera_of_the_cpu_that_insists_on_nvdec_says_why_it_cannot_have_it():
     camera = CameraConfig.model_validate({"id": "front", "source": "file:x.mp4", "backend": "nvdec"})
-    backend, opener = source_opener("front", camera, Secrets(), gpu=None)
-    assert backend == "none"
+    opener = source_opener("front", camera, Secrets(), gpu=None)
+    assert opener.backend == "none"
     with pytest.raises(BackendUnavailable, match="^camera backend 'nvdec' keeps pictures on a GPU, where no engine"):
         opener()
     camera = CameraConfig.model_validate({"id": "front", "source": "file:x.mp4"})
-    assert source_opener("front", camera, Secrets(), gpu=None)[0] == "pyav"
+    assert source_opener("front", camera, Secrets(), gpu=None).backend == "pyav"

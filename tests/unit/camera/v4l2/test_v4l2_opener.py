@@ -21,7 +21,7 @@ def test_all_of_a_cameras_keys_reach_its_device(monkeypatch):
     device = DeviceDouble(formats={"NV12": {None: [1, 60]}, "YUYV": {None: [1, 60]}}, bus="usb-1")
     device.controls = {0x980900: ControlDouble("Brightness"), 0x980913: ControlDouble("Gain")}
     Machine({"/dev/video4": device}).install(monkeypatch)
-    backend, open_source = opener(
+    open_source = opener(
         source="v4l2:bus:usb-1",
         width_px=320,
         height_px=240,
@@ -30,7 +30,7 @@ def test_all_of_a_cameras_keys_reach_its_device(monkeypatch):
         controls={"gain": 3, "brightness": True},
     )
     source = open_source()
-    assert (backend, source.description) == ("v4l2", "YUYV 320x240 15 Hz, bus:usb-1")
+    assert (open_source.backend, source.description) == ("v4l2", "YUYV 320x240 15 Hz, bus:usb-1")
     assert [one.value for one in device.controls.values()] == [1, 3]
     source.close()
 
@@ -44,10 +44,10 @@ def test_all_of_a_cameras_keys_reach_its_device(monkeypatch):
     ],
 )
 def test_a_back_end_that_would_leave_a_key_aside_is_not_taken(keys, what):
-    assert opener(**keys)[0] == "v4l2"
-    assert opener(**keys, backend=["gstreamer", "v4l2_isolated"])[0] == "v4l2_isolated"
-    backend, open_source = opener(**keys, backend="pyav")
-    assert backend == "none"
+    assert opener(**keys).backend == "v4l2"
+    assert opener(**keys, backend=["gstreamer", "v4l2_isolated"]).backend == "v4l2_isolated"
+    open_source = opener(**keys, backend="pyav")
+    assert open_source.backend == "none"
     with pytest.raises(BackendUnavailable, match=f"^camera backend 'pyav' knows no {what}$"):
         open_source()
     assert ORDER["v4l2"][0] == "v4l2"

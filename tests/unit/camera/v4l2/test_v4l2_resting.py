@@ -9,6 +9,7 @@ from parts import until
 from v4l2_double import DeviceDouble, Machine
 
 from edged.camera.base import Grab, Opening
+from edged.camera.opener import Opener
 from edged.camera.reader import Reader
 from edged.camera.v4l2.source import V4l2Source
 from edged.camera.worker import CameraWorker, Traits
@@ -43,7 +44,11 @@ def resting(monkeypatch):
     def resting(device, mode):
         Machine({"/dev/video0": device}).install(monkeypatch)
         opening = Opening("front", "v4l2", "/dev/video0", str)
-        worker = CameraWorker(Traits("front"), "v4l2", lambda: V4l2Source(opening), lambda frame, wait: frame.release())
+        worker = CameraWorker(
+            Traits("front"),
+            Opener("front", [("v4l2", lambda: V4l2Source(opening))]),
+            lambda frame, wait: frame.release(),
+        )
         worker.set_mode(mode)
         started.append((worker, threading.Thread(target=worker.run, args=(stop, lambda: None))))
         started[-1][1].start()

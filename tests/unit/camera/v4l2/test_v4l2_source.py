@@ -13,6 +13,7 @@ from parts import number_of, until
 from v4l2_double import ControlDouble, DeviceDouble, Machine
 
 from edged.camera.base import CameraStalled, Opening
+from edged.camera.opener import Opener
 from edged.camera.v4l2 import uapi
 from edged.camera.v4l2.pictures import Layout, color_of
 from edged.camera.v4l2.source import V4l2Source
@@ -39,6 +40,10 @@ def opened(monkeypatch):
     yield opened
     for source in sources:
         source.close()
+
+
+def opener(opening):
+    return Opener(opening.camera, [("v4l2", lambda: V4l2Source(opening))])
 
 
 def next_picture(source):
@@ -579,8 +584,7 @@ def test_a_camera_that_was_pulled_comes_back_to_its_id_under_another_number(monk
     workers = [
         CameraWorker(
             Traits(name),
-            "v4l2",
-            lambda bus=bus, name=name: V4l2Source(Opening(name, "v4l2", f"bus:{bus}", str, read_timeout_s=1.0)),
+            opener(Opening(name, "v4l2", f"bus:{bus}", str, read_timeout_s=1.0)),
             sink,
         )
         for name, bus in (("left", "usb-1"), ("right", "usb-2"))
@@ -622,7 +626,7 @@ def test_lost_frames_use_up_their_numbers_and_are_counted(monkeypatch):
         seen.append((frame.id, number_of(frame.picture.planes[0])))
         frame.release()
 
-    worker = CameraWorker(Traits("front"), "v4l2", lambda: V4l2Source(Opening("front", "v4l2", PATH, str)), sink)
+    worker = CameraWorker(Traits("front"), opener(Opening("front", "v4l2", PATH, str)), sink)
     worker.set_mode(Mode.HOT)
     thread = threading.Thread(target=worker.run, args=(stop, lambda: None))
     thread.start()
