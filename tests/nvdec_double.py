@@ -125,6 +125,11 @@ def make_library() -> ModuleType:
         assert how["cudacontext"]
         return Decoder(how["codec"], how["cudastream"], how["latency"])
 
+    def abilities(gpu: int, codec: cudaVideoCodec) -> dict[str, int]:
+        least = 128 if codec in (cudaVideoCodec.VP9, cudaVideoCodec.AV1) else 48
+        found = {"supported": int(codec != cudaVideoCodec.AV1), "width_min": least, "height_min": least}
+        return {**found, "width_max": 8192, "height_max": 8192}
+
     library = ModuleType("PyNvVideoCodec")
     for name, value in vars(
         SimpleNamespace(
@@ -135,6 +140,7 @@ def make_library() -> ModuleType:
             DisplayDecodeLatencyType=DisplayDecodeLatencyType,
             PacketData=PacketData,
             CreateDecoder=create,
+            GetDecoderCaps=abilities,
         )
     ).items():
         setattr(library, name, value)

@@ -6,8 +6,10 @@ picture is copied within device memory, behind the decoder on its own stream, to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -28,7 +30,15 @@ except (RuntimeError, OSError) as exc:  # it asks the driver for its version whi
 CODECS = {"h264": "H264", "hevc": "HEVC", "av1": "AV1", "libdav1d": "AV1", "vp9": "VP9", "libvpx-vp9": "VP9"}
 """By the name of FFmpeg's decoder, which some builds take from another library: the codec's name here."""
 END_OF_PICTURE = int(nvc.VideoPacketFlag.ENDOFPICTURE)  # else a picture comes out with the next packet
+_ASKING = threading.Lock()  # many cameras open at once, and one answer serves them all
 PIXELS = ("yuv420p", "yuvj420p", "nv12")
+
+
+@lru_cache(maxsize=64)
+def _abilities(gpu: int, codec: Any) -> Mapping[str, int]:
+    """Return what a GPU's decoder can do with 8 bit 4:2:0 pictures of a codec; sizes are in pixels."""
+    found: Mapping[str, int] = nvc.GetDecoderCaps(gpu, codec)  # takes a context of its own, and 0.2 s
+    return found
 
 
 class NvdecSource:
@@ -141,7 +151,17 @@ class NvdecSource:
         if context.pix_fmt not in (None, *PIXELS):
             raise Undecodable(f"{self._packets.name} has {context.pix_fmt} pictures; nvdec gives 8 bit 4:2:0 here; "
                               "use backend: pyav")  # fmt: skip
-        return getattr(nvc.cudaVideoCodec, CODECS[context.name])
+        codec = getattr(nvc.cudaVideoCodec, CODECS[context.name])
+        with _ASKING:
+            can = _abilities(self._device.number, codec)
+        size = context.width, context.height
+        least, most = (can["width_min"], can["height_min"]), (can["width_max"], can["height_max"])
+        if not can["supported"]:
+            raise Undecodable(f"{self._packets.name} is {context.name}; NVDEC of {self._device.name} decodes none")
+        if all(size) and not all(low <= one <= high for low, one, high in zip(least, size, most, strict=True)):
+            raise Undecodable(f"{self._packets.name} is {size[0]}x{size[1]}; NVDEC of {self._device.name} decodes "
+                              f"{context.name} from {least[0]}x{least[1]} to {most[0]}x{most[1]}")  # fmt: skip
+        return codec
 
     def _open_decoder(self) -> Any:
         latency = nvc.DisplayDecodeLatencyType

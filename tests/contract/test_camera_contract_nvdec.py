@@ -13,27 +13,26 @@ import test_camera_contract as contract
 from parts import number_of
 from pictures import host_planes
 
-from edged.camera.base import Opening
+from edged.camera.base import Opening, Undecodable
 from edged.device import gpu
 from edged.device.base import DeviceError
 from edged.errors import BackendUnavailable, CameraError, WorkerFailed
 
 
 @pytest.fixture
-def opened(monkeypatch):
+def opened():
     """The devices that the stand-in handed out."""
-    devices = []
+    return []
+
+
+def stand_in(monkeypatch, request):
+    devices = request.getfixturevalue("opened")
 
     def open_device(number):
         devices.append(cuda_double.HostDevice(number))
         return devices[-1]
 
     monkeypatch.setattr(gpu, "open_device", open_device)
-    return devices
-
-
-def stand_in(monkeypatch, request):
-    request.getfixturevalue("opened")
     monkeypatch.setitem(sys.modules, "PyNvVideoCodec", nvdec_double.make_library())
 
 
@@ -185,12 +184,18 @@ def test_an_unprobed_stream_may_reorder(source_class, clip, monkeypatch):
 
 
 class _Unprobed:
-    name, pix_fmt, has_b_frames, extradata = "libdav1d", None, False, b""
+    name, pix_fmt, has_b_frames, extradata, width, height = "vp9", None, False, b"", 0, 0
 
 
 def test_the_names_of_ffmpegs_decoders_lead_to_codecs(source_class, clip):
-    source = source_class(Opening("front", "file", str(clip(".webm", frames=5, codec="libvpx-vp9")), str))
+    path = clip(".webm", frames=5, codec="libvpx-vp9", size=(256, 192))
+    source = source_class(Opening("front", "file", str(path), str))
     assert source._codec.name == "VP9"
     found = [number for _ in range(5) for number in numbers(source.decode(source.grab()))]
     assert found + numbers(source.drain()) == list(range(5))
     source.close()
+
+
+def test_a_size_beyond_the_decoder_leads_to_another_back_end(source_class, clip):
+    with pytest.raises(Undecodable, match=r"is 64x48; NVDEC of NVIDIA .* decodes .*vp9 from 128x128 to 8192x8192$"):
+        source_class(Opening("front", "file", str(clip(".webm", frames=5, codec="libvpx-vp9")), str))
