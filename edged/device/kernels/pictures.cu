@@ -6,7 +6,7 @@
 // pixel of the inner rectangle instead of the scale; what it puts outside the picture is padding. A row of zeros is a
 // picture of padding alone.
 //
-// Compiled at run time, with HALF for float16 outputs. Layouts: `edged/device/pictures.py`.
+// Compiled at run time, with HALF for float16 outputs. Layouts: `edged/engines/preprocess_device.py`.
 
 #ifdef HALF
 typedef unsigned short Element;
