@@ -1,4 +1,4 @@
-"""A Debian with systemd as PID 1, in a container that is thrown away, with this checkout inside."""
+"""A Debian with systemd as PID 1, in a container."""
 
 from __future__ import annotations
 
@@ -56,16 +56,35 @@ def why_not(root: Path | None) -> str:
     return ""
 
 
-class Booted:
-    """The booted machine. Commands run in all its name spaces, as its root."""
+def boot_checkout(root: Path, log: Path) -> Booted:
+    """Return a machine that is thrown away afterwards, with this checkout installed in it as docs/service.md says."""
+    binds = f"--bind-ro={CHECKOUT}:/opt/edged", f"--bind-ro={SITE}:/opt/site"
+    booted = Booted(root, log, "--volatile=overlay", *binds)
+    try:
+        booted.write("/usr/bin/edged", COMMAND)
+        booted.sh(INSTALL)
+    except BaseException:
+        booted.close()
+        raise
+    return booted
 
-    def __init__(self, root: Path, log: Path) -> None:
+
+class Booted:
+    """The booted machine. Commands run in all its name spaces, as its root.
+
+    Args:
+        root: its files.
+        log: where its console is written to.
+        options: more of systemd-nspawn's.
+    """
+
+    def __init__(self, root: Path, log: Path, *options: str) -> None:
         self._name = f"edged-test-{os.getpid()}"
         self._log = log
         nspawn = [
-            "systemd-nspawn", "--quiet", f"--directory={root}", "--volatile=overlay", "--boot", "--register=no",
+            "systemd-nspawn", "--quiet", f"--directory={root}", "--boot", "--register=no",
             "--keep-unit", f"--machine={self._name}", "--console=pipe", "--resolv-conf=off", "--timezone=off",
-            "--private-network", f"--bind-ro={CHECKOUT}:/opt/edged", f"--bind-ro={SITE}:/opt/site",
+            "--private-network", *options,
         ]  # fmt: skip
         if not Path("/run/systemd/system").is_dir():
             nspawn = ["unshare", "--mount", "sh", "-c", OWN_CGROUP, self._name, *nspawn]
@@ -76,8 +95,6 @@ class Booted:
         try:
             self._leader = until(self._find_leader, 30, lambda: log.read_text("utf-8", "replace"))
             self.run("timeout", "30", "systemctl", "is-system-running", "--wait", check=False)
-            self.write("/usr/bin/edged", COMMAND)
-            self.sh(INSTALL)
         except BaseException:
             self.close()
             raise
@@ -89,12 +106,17 @@ class Booted:
             entered, capture_output=True, encoding="utf-8", errors="replace", timeout=timeout_s, check=False
         )
         if check and ended.returncode:
-            raise AssertionError(f"{shlex.join(command)}: {ended.returncode}\n{ended.stdout}{ended.stderr}")
+            log = self.run("journalctl", "--no-pager", "-n", "60", check=False)
+            raise AssertionError(f"{shlex.join(command)}: {ended.returncode}\n{ended.stdout}{ended.stderr}\n{log}")
         return ended.stdout
 
     def sh(self, line: str, **how: Any) -> str:
         """Run a shell line."""
         return self.run("sh", "-c", line, **how)
+
+    def json(self, *command: str) -> Any:
+        """Run a command that prints one JSON document, and return that."""
+        return json.loads(self.run(*command))
 
     def write(self, path: str, text: str, mode: int = 0o644) -> None:
         """Write a file, and the folders above it."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from nspawn_machine import Machine
+from files import Files
 from parts import until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.timeout(3000)
 class Stage:
     """One stage of a Dockerfile: its files, and what its instructions have set so far."""
 
-    machine: Machine
+    files: Files
     variables: dict[str, str] = field(default_factory=dict)
     folder: str = "/"
     user: str = "root"
@@ -51,14 +51,14 @@ class Builder:
     """Runs Dockerfiles in overlays over one bare root."""
 
     def __init__(self, root, folder):
-        self.root, self.folder, self.machines = root, folder, []
+        self.root, self.folder, self.layers = root, folder, []
         self.compiled = set()  # steps that take minutes and give the same in every image: once is enough
 
     def stage(self):
-        folder = self.folder / f"stage{len(self.machines)}"
+        folder = self.folder / f"stage{len(self.layers)}"
         folder.mkdir()
-        self.machines.append(Machine(self.root, folder))
-        return Stage(self.machines[-1])
+        self.layers.append(Files(self.root, folder))
+        return Stage(self.layers[-1])
 
     def run(self, path, instead=None):
         """Run a Dockerfile; return its stages by name, the last one as "". `instead` stands in for its own."""
@@ -75,7 +75,7 @@ class Builder:
                 stage.variables.update([rest.split("=", 1)])
             elif verb == "WORKDIR":
                 stage.folder = rest
-                (stage.machine.root / rest.lstrip("/")).mkdir(parents=True, exist_ok=True)
+                (stage.files.root / rest.lstrip("/")).mkdir(parents=True, exist_ok=True)
             elif verb == "COPY":
                 self.copy(stage, rest, {**stages, **(instead or {})})
             elif verb == "RUN":
@@ -90,8 +90,8 @@ class Builder:
         words = rest.split()
         base = ROOT
         if words[0].startswith("--from="):
-            base = stages[words.pop(0).removeprefix("--from=")].machine.root
-        source, target = base / words[0].lstrip("/"), stage.machine.root / words[1].lstrip("/")
+            base = stages[words.pop(0).removeprefix("--from=")].files.root
+        source, target = base / words[0].lstrip("/"), stage.files.root / words[1].lstrip("/")
         if not source.exists() and base is not ROOT:
             stage.left_out.append(f"COPY {rest}")
         elif source.is_dir():
@@ -109,12 +109,12 @@ class Builder:
         if "scripts/ffmpeg" in rest:
             self.compiled.add(rest)
         for source, target in re.findall(r"--mount=type=bind,from=build,source=(\S+),target=(\S+)", rest):
-            shutil.copytree(stages["build"].machine.root / source.lstrip("/"), stage.machine.root / target.lstrip("/"))
+            shutil.copytree(stages["build"].files.root / source.lstrip("/"), stage.files.root / target.lstrip("/"))
         command = re.sub(r"--mount=\S+\s+", "", rest)
         variables = [f"{name}={value}" for name, value in stage.variables.items()]
         variables.append("PIP_BREAK_SYSTEM_PACKAGES=1")  # Ubuntu 22.04's pip needs no such word, Debian's does
         command = f"cd {stage.folder} && {command}"
-        stage.machine.change("env", *variables, "sh", "-c", command, timeout_s=2400)
+        stage.files.change("env", *variables, "sh", "-c", command, timeout_s=2400)
 
 
 @pytest.fixture(scope="module")
@@ -125,8 +125,8 @@ def builder(tmp_path_factory):
         pytest.skip(f"{VARIABLE} names no bare Debian 12 (debootstrap --variant=minbase bookworm ROOT)")
     builder = Builder(Path(os.environ[VARIABLE]), tmp_path_factory.mktemp("stages"))
     yield builder
-    for machine in builder.machines:
-        machine.close()
+    for files in builder.layers:
+        files.close()
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +142,7 @@ def gpl_faults(root):
 
 
 def test_the_cpu_image_holds_no_gpl_encoder(image):
-    final = image[""].machine
+    final = image[""].files
     assert (final.root / "usr/lib/edged/ffmpeg/libavcodec.so.62").is_file()
     assert gpl_faults(final.root / "usr") == []
     assert "libx26" not in final.change("dpkg-query", "-W", "-f", "${Package}\\n")
@@ -150,7 +150,7 @@ def test_the_cpu_image_holds_no_gpl_encoder(image):
 
 def test_the_cpu_image_runs_and_its_health_check_says_so(image):
     stage = image[""]
-    root, variables = stage.machine.root, [f"{name}={value}" for name, value in stage.variables.items()]
+    root, variables = stage.files.root, [f"{name}={value}" for name, value in stage.variables.items()]
     enter = ["chroot", f"--userspec={stage.user}", str(root), "env", *variables]
     check = [*enter, *stage.check]
     assert subprocess.run(check, capture_output=True, check=False).returncode == 69  # nothing runs yet
@@ -174,7 +174,7 @@ def test_the_cpu_image_runs_and_its_health_check_says_so(image):
 @pytest.mark.parametrize("name", ["Dockerfile.jetpack6", "Dockerfile.jetpack7"])
 def test_the_other_steps_of_a_jetson_image_run(builder, image, name):
     stages = builder.run(ROOT / "docker/l4t" / name, {"build": image["build"]})
-    final = stages[""].machine
+    final = stages[""].files
     assert (final.root / "usr/bin/edged").is_file()
     assert (final.root / "opt/edged/gstreamer/libgstvideoparsersbad.so").is_file()
     assert gpl_faults(final.root / "usr") == []

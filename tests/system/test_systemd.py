@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from booted import Booted, why_not
+from booted import boot_checkout, why_not
 from parts import until
 
 ROOT = Path(os.environ["EDGED_SYSTEMD_ROOT"]) if os.environ.get("EDGED_SYSTEMD_ROOT") else None
@@ -49,7 +49,7 @@ def task(*cameras, **more):
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory):
-    booted = Booted(ROOT, tmp_path_factory.mktemp("boot") / "console.log")
+    booted = boot_checkout(ROOT, tmp_path_factory.mktemp("boot") / "console.log")
     yield booted
     booted.close()
 
