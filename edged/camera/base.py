@@ -85,7 +85,7 @@ class CameraSource(Protocol):
     """Its pictures come uncompressed in the driver's few buffers: each grab is done with before the next."""
 
     def __init__(self, opening: Opening) -> None:
-        """Open the stream. Raise `CameraError`, with no secret in its text; `Undecodable` where others may do better."""
+        """Open the stream. Raise `CameraError`, with no secret in its text; `Undecodable` where another may."""
 
     @property
     def description(self) -> str:
