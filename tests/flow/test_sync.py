@@ -72,10 +72,12 @@ def check_times(groups):
         assert len(set(ids)) == len(ids)
 
 
-def test_the_frames_of_a_group_are_of_the_same_time(recorded):
+def test_the_frames_of_a_group_are_of_the_same_time(recorded, running):
     groups = groups_of(recorded["pair"])
     assert len(groups) > 25
-    assert list(groups) == list(range(min(groups), max(groups) + 1))
+    missing = set(range(min(groups), max(groups) + 1)) - groups.keys()
+    counted = [frames["superseded"] + frames["late"] for frames in running.task("pair")["frames"].values()]
+    assert len(missing) <= max(counted), f"groups {sorted(missing)} are missing; counted as lost: {counted}"
     check_times(groups)
     whole = [group for group in groups.values() if len(group) == 2]
     assert len(whole) > 0.8 * len(groups), f"{len(whole)} of {len(groups)} groups have both cameras"
