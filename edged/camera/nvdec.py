@@ -30,6 +30,7 @@ except (RuntimeError, OSError) as exc:  # it asks the driver for its version whi
 CODECS = {"h264": "H264", "hevc": "HEVC", "av1": "AV1", "libdav1d": "AV1", "vp9": "VP9", "libvpx-vp9": "VP9"}
 """By the name of FFmpeg's decoder, which some builds take from another library: the codec's name here."""
 END_OF_PICTURE = int(nvc.VideoPacketFlag.ENDOFPICTURE)  # else a picture comes out with the next packet
+FOREIGN = (nvc.PyNvVCException, nvc.PyNvVCExceptionUnsupported, RuntimeError, ValueError)
 _ASKING = threading.Lock()  # many cameras open at once, and one answer serves them all
 PIXELS = ("yuv420p", "yuvj420p", "nv12")
 
@@ -152,8 +153,11 @@ class NvdecSource:
             raise Undecodable(f"{self._packets.name} has {context.pix_fmt} pictures; nvdec gives 8 bit 4:2:0 here; "
                               "use backend: pyav")  # fmt: skip
         codec = getattr(nvc.cudaVideoCodec, CODECS[context.name])
-        with _ASKING:
-            can = _abilities(self._device.number, codec)
+        try:
+            with _ASKING:
+                can = _abilities(self._device.number, codec)
+        except FOREIGN as exc:
+            raise Undecodable(f"{self._packets.name}: NVDEC of {self._device.name} tells nothing: {exc}") from exc
         size = context.width, context.height
         least, most = (can["width_min"], can["height_min"]), (can["width_max"], can["height_max"])
         if not can["supported"]:
@@ -189,7 +193,7 @@ class NvdecSource:
         except CameraError:
             self._give_up(pictures)
             raise
-        except (DeviceError, nvc.PyNvVCException, nvc.PyNvVCExceptionUnsupported, RuntimeError, ValueError) as exc:
+        except (DeviceError, *FOREIGN) as exc:
             self._give_up(pictures)
             raise CameraError(f"nvdec: {self._packets.name}: {exc}") from exc
         return pictures

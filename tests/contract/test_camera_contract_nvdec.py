@@ -196,6 +196,17 @@ def test_the_names_of_ffmpegs_decoders_lead_to_codecs(source_class, clip):
     source.close()
 
 
+def test_a_decoder_that_tells_nothing_leads_to_another_back_end(source_class, clip, monkeypatch):
+    def fail(*_):
+        raise nvdec_double.PyNvVCException("no such entry point")
+
+    module = sys.modules[source_class.__module__]
+    monkeypatch.setattr(module, "FOREIGN", (nvdec_double.PyNvVCException,))
+    monkeypatch.setattr(module, "_abilities", fail)
+    with pytest.raises(Undecodable, match=r"\.mp4: NVDEC of NVIDIA .* tells nothing: no such entry point$"):
+        source_class(Opening("front", "file", str(clip(frames=5)), str))
+
+
 def test_a_size_beyond_the_decoder_leads_to_another_back_end(source_class, clip):
     with pytest.raises(Undecodable, match=r"is 64x48; NVDEC of NVIDIA .* decodes .*vp9 from 128x128 to 8192x8192$"):
         source_class(Opening("front", "file", str(clip(".webm", frames=5, codec="libvpx-vp9")), str))
