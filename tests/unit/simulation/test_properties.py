@@ -79,9 +79,20 @@ def test_equal_seeds_give_equal_outcomes(one, seed):
     assert Simulation(one, orders, seed).run(SECONDS) == Simulation(one, orders, seed).run(SECONDS)
 
 
+def with_room(one):
+    """Return it without deadlines that one wait for another inference breaks: these lose frames at any load."""
+    longest_ms = 1000 * max(engine.cost.of(1) for engine in one.engines.values())
+    tasks = (
+        replace(task, deadline_ms=None) if task.deadline_ms and task.deadline_ms < 3 * longest_ms else task
+        for task in one.tasks
+    )
+    return replace(one, tasks=tuple(tasks))
+
+
 @few
 @given(vehicles(0.3, 0.75, active=st.just(True)))
 def test_rates_are_back_within_two_and_a_half_seconds_of_the_end_of_a_load(one):
+    one = with_room(one)
     orders = [Order(3.0, device="cpu", share=0.5), Order(8.0, device="cpu")]
     outcome = Simulation(one, orders).run(10.6)
     before, after = rates_at(outcome, 2.9), rates_at(outcome, 10.5)
