@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import deque
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -43,11 +43,15 @@ class BriefLock:
         """Give it back."""
         self._lock.release()
 
+    def condition(self) -> threading.Condition:
+        """Return a new condition of this lock; waiting for it gives the lock back as everybody does."""
+        return threading.Condition(cast("threading.Lock", self))
+
     def __enter__(self) -> None:
         self.acquire()
 
     def __exit__(self, *_: object) -> None:
-        self._lock.release()
+        self.release()
 
 
 class Tokens(Protocol):

@@ -7,7 +7,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import zmq
 
@@ -78,7 +78,7 @@ class Publisher:
     ) -> None:
         self._boot, self._listeners = boot, listeners
         self._lock = BriefLock()
-        self._room = threading.Condition(cast("threading.Lock", self._lock))
+        self._room = self._lock.condition()
         self._lanes: dict[tuple[str, str], _Lane] = {}
         self._ready: deque[_Lane] = deque()
         self._outgoing: deque[tuple[bytes, bytes, bool | None]] = deque()

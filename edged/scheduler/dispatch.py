@@ -8,12 +8,10 @@ groups them wait for each other first, and have places of their own: other tasks
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import cast
 
 from edged.frame import Frame
 from edged.scheduler.claims import DeviceCounts, EngineLimits, Route, TaskCounts
@@ -37,8 +35,7 @@ class Dispatcher:
 
     def __init__(self, limits: Mapping[str, EngineLimits], clock: Callable[[], int] = time.monotonic_ns) -> None:
         self._clock = clock
-        self._lock = BriefLock()
-        self._held = _Held(self._lock, self._take_in)
+        self._held = _Held(self._take_in)
         self._arrived: deque[Frame] = deque()  # of live cameras, not yet looked at
         self._costs: dict[str, WallCost] = {}
         self._devices: dict[str, Device] = {}
@@ -222,12 +219,12 @@ class Dispatcher:
 
     def _take_in(self) -> None:
         """Look at what arrived, unless somebody holds the lock, who will."""
-        while self._arrived and self._lock.acquire(blocking=False):
+        while self._arrived and self._held.acquire(blocking=False):
             freed: list[Frame] = []
             try:
                 self._look_at_arrivals(freed)
             finally:
-                self._lock.release()
+                self._held.let_go()
                 _release(freed)
 
     def _look_at_arrivals(self, freed: list[Frame]) -> None:
@@ -275,33 +272,24 @@ class Dispatcher:
         return device
 
 
-class _Held:
+class _Held(BriefLock):
     """The dispatcher's lock. Whoever gives it back looks at what arrived meanwhile, so that no camera waits for it.
 
     Sixty cameras and a few workers at one lock would spend more time on passing it on than on what it guards.
     """
 
-    def __init__(self, lock: BriefLock, take_in: Callable[[], None]) -> None:
-        self._lock, self._take_in = lock, take_in
-
-    def condition(self) -> threading.Condition:
-        """Return a new condition of this lock; waiting for it gives the lock back as everybody does."""
-        return threading.Condition(cast("threading.Lock", self))
-
-    def acquire(self, blocking: bool = True) -> bool:
-        """Take it; unless `blocking`, return False where another thread has it."""
-        return self._lock.acquire(blocking)
+    def __init__(self, take_in: Callable[[], None]) -> None:
+        super().__init__()
+        self._take_in = take_in
 
     def release(self) -> None:
         """Give it back, and look at what arrived."""
-        self._lock.release()
+        self.let_go()
         self._take_in()
 
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
+    def let_go(self) -> None:
+        """Give it back and no more."""
+        super().release()
 
 
 def _known(engines: Iterable[str], limits: Container[str]) -> None:
