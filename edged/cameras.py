@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from edged.assembly import Assembled
-from edged.camera import ON_DEVICE, ORDER, SOURCES
+from edged.camera import NATIVE, ON_DEVICE, ORDER, SOURCES
 from edged.camera.base import CameraSource, Opening
 from edged.camera.counter import FrameCounter
 from edged.camera.opener import Opener
@@ -20,8 +20,6 @@ from edged.scheduler.demand import CPU
 
 Views = Mapping[str, Sequence[tuple[str, View]]]
 """By camera: the id of each of its views, and the view."""
-
-NATIVE = ("v4l2", "v4l2_isolated")
 
 
 class FanOut:

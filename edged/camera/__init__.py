@@ -41,3 +41,6 @@ ORDER: Mapping[str, tuple[str, ...]] = {
 
 ON_DEVICE = frozenset({"nvdec"})
 """Back ends whose pictures stay in device memory: only for cameras that engines on a GPU read, and no others."""
+
+NATIVE = frozenset({"v4l2", "v4l2_isolated"})
+"""Back ends that know a V4L2 camera's bus address, pixel formats and controls."""

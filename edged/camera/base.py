@@ -71,6 +71,11 @@ class Decoded:
     pts: int | None
     on_release: Callable[[], None] | None = None
 
+    def give_back(self) -> None:
+        """Give the memory back: nobody took the picture over."""
+        if self.on_release is not None:
+            self.on_release()
+
 
 class CameraSource(Protocol):
     """One open stream. Constructing it opens it; made, used and closed by one thread, its camera's worker.

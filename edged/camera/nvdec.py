@@ -112,8 +112,7 @@ class NvdecSource:
         """Drop the pictures that the decoder holds, and the decoder itself unless the camera stays warm."""
         if warm:
             for decoded in self.drain():
-                assert decoded.on_release is not None
-                decoded.on_release()
+                decoded.give_back()
         else:
             self._free_decoder()
             self._surfaces.shrink()
@@ -210,8 +209,7 @@ class NvdecSource:
     def _give_up(self, pictures: Sequence[Decoded]) -> None:
         """Free decoder and pictures after an error. Raise `WorkerFailed` where it broke the context, for good."""
         for decoded in pictures:
-            assert decoded.on_release is not None
-            decoded.on_release()
+            decoded.give_back()
         try:
             with self._device.active():
                 self._stream.synchronize()

@@ -261,13 +261,13 @@ class CameraWorker:
             while left and not self._stop.is_set():
                 frame = self._numbered(left[0], begin_ns)
                 if frame is None:
-                    _give_back(left.popleft())
+                    left.popleft().give_back()
                     continue
                 left.popleft()  # the sink owns the frame from here on, even where it fails
                 self._sink(frame, self._traits.fast)
         finally:
             for decoded in left:
-                _give_back(decoded)
+                decoded.give_back()
 
     def _numbered(self, decoded: Decoded, begin_ns: int) -> Frame | None:
         """Return a picture as the frame it is, None when it is of no use. Raise `CameraError` when it is too large."""
@@ -328,8 +328,3 @@ class CameraWorker:
         end_s = time.monotonic() + timeout_s
         while not self._stop.is_set() and not until() and (left_s := end_s - time.monotonic()) > 0:
             self._bell.wait(left_s)
-
-
-def _give_back(decoded: Decoded) -> None:
-    if decoded.on_release is not None:
-        decoded.on_release()

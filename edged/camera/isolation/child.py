@@ -88,8 +88,7 @@ class Server:
             try:
                 sent.append((*self._write(decoded.picture), decoded.pts))
             finally:
-                if decoded.on_release is not None:
-                    decoded.on_release()
+                decoded.give_back()
         return {"pictures": sent, "more": bool(self._pictures)}
 
     def _rewind(self) -> dict[str, Any]:
