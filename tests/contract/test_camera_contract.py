@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Container
 from itertools import pairwise
 
 import pytest
@@ -14,7 +16,22 @@ from edged.errors import BackendUnavailable, CameraEnded, CameraError
 from edged.frame import PixelFormat
 
 FRAMES = 30
+ONLY_FINITE = (
+    "test_recorded_time_rises_and_is_the_streams_own",
+    "test_the_end_is_said_again_and_again",
+    "test_a_rewound_stream_is_the_same_again_and_its_clock_goes_on",
+)
 IN_PROCESS = ("pyav", "scene")  # the others run in a process of their own, or need a feeder: see the file beside
+
+
+def of_every_source(without: Container[str] = ()) -> dict[str, Callable[..., None]]:
+    """Return the tests here that take a source or its class, by name, for a module that has fixtures of its own."""
+    return {
+        name: test
+        for name, test in globals().items()
+        if name.startswith("test_") and name not in without
+        and {"source", "source_class"} & inspect.signature(test).parameters.keys()
+    }  # fmt: skip
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import sys
 from pathlib import Path
 
@@ -66,6 +65,4 @@ def source(source_class, opening):
     source.close()
 
 
-for name, test in vars(contract).items():
-    if name.startswith("test_") and {"source", "source_class"} & set(inspect.signature(test).parameters):
-        globals()[name] = test
+globals().update(contract.of_every_source())

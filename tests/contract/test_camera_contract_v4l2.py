@@ -13,11 +13,6 @@ from edged.camera.v4l2.identity import cameras_here
 from edged.errors import BackendUnavailable
 
 MPLANE = uapi.CAP_VIDEO_CAPTURE_MPLANE | uapi.CAP_STREAMING
-ONLY_FINITE = (
-    "test_recorded_time_rises_and_is_the_streams_own",
-    "test_the_end_is_said_again_and_again",
-    "test_a_rewound_stream_is_the_same_again_and_its_clock_goes_on",
-)
 
 
 def doubles(h264):
@@ -68,8 +63,4 @@ def source(source_class, opening):
     source.close()
 
 
-for name, test in vars(contract).items():
-    takes = test.__code__.co_varnames[: test.__code__.co_argcount] if name.startswith("test_") else ()
-    if {"source", "source_class"} & set(takes) and name not in ONLY_FINITE:
-        globals()[name] = test
-del test  # pytest would take it for one more
+globals().update(contract.of_every_source(without=contract.ONLY_FINITE))
