@@ -16,8 +16,9 @@ import time
 from pathlib import Path
 
 import numpy as np
+from fastestdet import SIZE, parse
 
-SIZE, CELLS, SLOTS, FINISHERS = 352, 22, 24, 2
+SLOTS, FINISHERS = 24, 2
 KERNEL = r"""
 extern "C" __global__ void convert(const unsigned char *luma, const unsigned char *chroma, int width, int height,
                                    float *out, int size) {
@@ -87,23 +88,6 @@ class Slot:
     def _enqueue(self, cuda):
         assert self.execution.execute_async_v3(self.stream.handle)
         cuda.memcpy_dtoh_async(self.output, self.device_output, self.stream)
-
-
-def parse(output, score_min, width, height):
-    objectness, boxes, classes = output[0], output[1:5], output[5:]
-    score = objectness**0.6 * classes.max(axis=0) ** 0.4
-    rows, columns = np.nonzero(score > score_min)
-    if len(rows) == 0:
-        return []
-    import cv2
-
-    b = boxes[:, rows, columns]
-    x, y = (np.tanh(b[0]) + columns) / CELLS, (np.tanh(b[1]) + rows) / CELLS
-    w, h = 1 / (1 + np.exp(-b[2])), 1 / (1 + np.exp(-b[3]))
-    corners = np.stack([x - w / 2, y - h / 2, w, h], axis=1) * [width, height, width, height]
-    scores, ids = score[rows, columns], classes[:, rows, columns].argmax(axis=0)
-    kept = cv2.dnn.NMSBoxesBatched(corners.tolist(), scores.tolist(), ids.tolist(), score_min, 0.5)
-    return [(int(ids[k]), float(scores[k]), corners[k].tolist()) for k in np.array(kept).flatten()]
 
 
 def frames_of(gpu, args, stop):
