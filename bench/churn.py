@@ -11,6 +11,7 @@ import argparse
 import random
 import shutil
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -36,6 +37,16 @@ time.time_ns = lambda: real_time_ns() + offset_s() * 1_000_000_000
 def footprint(daemon):
     pid = daemon.process.pid
     return {what: len(list(Path(f"/proc/{pid}/{what}").iterdir())) for what in ("task", "fd")} | {"MB": daemon.rss_mb()}
+
+
+def print_slopes(prints):
+    """Print how threads, descriptors and memory went after the first tenth: least, most, last, and the slope."""
+    prints = prints[len(prints) // 10 :]
+    hours = [at_s / 3600 for at_s, _ in prints]
+    for what in prints[0][1]:
+        values = [seen[what] for _, seen in prints]
+        slope = statistics.linear_regression(hours, values).slope
+        print(f"{what}: {min(values)} to {max(values)}, at the end {values[-1]}; {slope:+.2f} an hour")
 
 
 def with_keeper(folder):
@@ -71,7 +82,7 @@ def tasks(args):
         daemon.wait_until_answering()
         with daemon.client() as control, daemon.subscriber("edged/1/det/keeper/", queue=0) as mine:
             mine.receive(20)
-            active, wrong, frames, first = {"keeper", *names}, [], [], None
+            active, wrong, frames, prints = {"keeper", *names}, [], [], []
             begin_s = time.monotonic()
             for number in range(args.count):
                 name = rng.choice(names)
@@ -83,16 +94,16 @@ def tasks(args):
                     if result is not None:
                         frames.append(result.frame_id)
                 wrong += [f"after order {number}: {fault}" for fault in settled(control.request("status"), active)]
-                if number == args.count // 10:
-                    first = footprint(daemon)
-            last, state = footprint(daemon), control.request("status")
+                if number % max(1, args.count // 200) == 0:
+                    prints.append((time.monotonic() - begin_s, footprint(daemon)))
+            state = control.request("status")
     keeper = next(task for task in state["tasks"] if task["task"] == "keeper")["frames"]["rear_left"]
     holes = sum(after - before - 1 for before, after in zip(frames, frames[1:], strict=False))
     print(f"{args.count} orders in {time.monotonic() - begin_s:.0f} s; plan or reality differed {len(wrong)} times")
     for line in wrong[:10]:
         print(f"  {line}")
     print(f"the camera that stayed hot: {len(frames)} frames, {holes} missing between them; {keeper}")
-    print(f"threads, descriptors, memory after a tenth of it: {first}; at the end: {last}")
+    print_slopes(prints)
 
 
 def free_port():
