@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
+import hashlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -12,7 +12,7 @@ from edged.camera import SOURCES
 from edged.config import Config, ControlConfig, PublishConfig, Secrets, TaskConfig, config_error
 from edged.engines import ARRANGERS, ENGINES
 from edged.engines.arranging import Arranged, Want
-from edged.engines.base import Engine, EngineError, EngineRequest
+from edged.engines.base import Engine, EngineError, EngineFacts, EngineRequest
 from edged.engines.worker import LoadedEngine
 from edged.errors import BackendUnavailable, ConfigError
 from edged.publish.curve import Guarded, guard_fault
@@ -31,14 +31,29 @@ class Origin:
     request: EngineRequest
     files: tuple[tuple[str, int, int, int], ...]
 
+    def digest(self) -> str:
+        """Return eight hexadecimal digits that are the same in every process."""
+        said = (self.backend, replace(self.request, urgency=0.0), self.files)
+        return hashlib.sha256(repr(said).encode()).hexdigest()[:8]
+
+
+@dataclass(frozen=True)
+class Lineup:
+    """What serves which task, as values.
+
+    `task_engine` has a row for each task that can run; `blocked` says why the others cannot; `chosen` has a line for
+    each task: what serves it, and why what stood before that in its list does not.
+    """
+
+    engines: Mapping[str, EngineFacts] = field(default_factory=dict)
+    task_engine: Mapping[str, str] = field(default_factory=dict)
+    blocked: Mapping[str, str] = field(default_factory=dict)
+    chosen: Mapping[str, str] = field(default_factory=dict)
+
 
 @dataclass(frozen=True)
 class Assembled:
-    """The networks of a configuration, loaded.
-
-    `task_engine` and `parsers` have a row for each task that can run; `blocked` says why the others cannot; `chosen`
-    has a line for each task: what serves it, and why what stood before that in its list does not.
-    """
+    """The networks of a configuration, loaded, and a parser for each task that can run; the rest is as in `Lineup`."""
 
     engines: Mapping[str, LoadedEngine] = field(default_factory=dict)
     task_engine: Mapping[str, str] = field(default_factory=dict)
@@ -47,12 +62,16 @@ class Assembled:
     chosen: Mapping[str, str] = field(default_factory=dict)
     origins: Mapping[Origin, str] = field(default_factory=dict)
 
+    def lineup(self) -> Lineup:
+        """Return what serves which task."""
+        facts = {key: loaded.facts() for key, loaded in self.engines.items()}
+        return Lineup(facts, self.task_engine, self.blocked, self.chosen)
+
 
 Arrangements = Mapping[tuple[str, EngineRequest], Arranged]
 """Where a back end serves a request."""
 
 NOTHING = Assembled()
-_serial = itertools.count()  # an engine's key is never used again: one that goes may still be at work
 
 
 class _Assembly:
@@ -138,7 +157,7 @@ class _Assembly:
                 raise
             self.refused[origin] = BackendUnavailable(str(exc))  # a core that fails at start need not end the daemon
             raise self.refused[origin] from exc
-        key = f"{origin.request.onnx.stem}/{origin.backend}/{engine.device}/{engine.precision}/{next(_serial)}"
+        key = f"{origin.request.onnx.stem}/{origin.backend}/{engine.device}/{engine.precision}/{origin.digest()}"
         return key, LoadedEngine(engine, origin.request.onnx.name)
 
     def close_new(self) -> None:
@@ -204,8 +223,8 @@ def _files(request: EngineRequest) -> tuple[tuple[str, int, int, int], ...]:
     return tuple(found)
 
 
-def assemble(config: Config, running: Assembled = NOTHING) -> Assembled:
-    """Load every task's engine and build its parser.
+def assemble(config: Config, running: Assembled = NOTHING, tasks: Container[str] | None = None) -> Assembled:
+    """Load every task's engine and build its parser; with `tasks`, those of these tasks only.
 
     One model that several tasks use in the same way is loaded once. A task's back ends are tried in its own order;
     where none is usable the task is blocked, which is no fault of the configuration. Engines of `running` whose
@@ -216,13 +235,13 @@ def assemble(config: Config, running: Assembled = NOTHING) -> Assembled:
     """
     assembly = _Assembly(config, running)
     try:
-        return _assembled(assembly, config)
+        return _assembled(assembly, config, config.tasks if tasks is None else tasks)
     except BaseException:
         assembly.close_new()
         raise
 
 
-def _assembled(assembly: _Assembly, config: Config) -> Assembled:
+def _assembled(assembly: _Assembly, config: Config, tasks: Container[str]) -> Assembled:
     for name, camera in config.cameras.items():
         for backend in camera.backend:
             try:
@@ -230,7 +249,8 @@ def _assembled(assembly: _Assembly, config: Config) -> Assembled:
             except ConfigError as exc:
                 assembly.faults.append(config.fault("camera", name, "backend", str(exc)))
     for name, task in config.tasks.items():
-        assembly.add(name, task)
+        if name in tasks:
+            assembly.add(name, task)
     if assembly.faults:
         raise config_error(assembly.faults)
     engines = dict(assembly.engines.values())

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from edged.assembly import Assembled
+from edged.assembly import Lineup
 from edged.camera import NATIVE, ON_DEVICE, ORDER, SOURCES
 from edged.camera.base import CameraSource, Opening
 from edged.camera.counter import FrameCounter
@@ -74,15 +74,15 @@ def camera_worker(
     return CameraWorker(traits, opener, sink, counter)
 
 
-def gpu_of(camera: str, config: Config, assembled: Assembled) -> int | None:
+def gpu_of(camera: str, config: Config, lineup: Lineup) -> int | None:
     """Return the GPU that alone has engines which read a camera's frames, so that they may stay in its memory.
 
     None where the CPU reads some of them, where two GPUs do, and where nobody does.
     """
     readers = {
-        assembled.engines[assembled.task_engine[name]].engine.device
+        lineup.engines[lineup.task_engine[name]].device
         for name, task in config.tasks.items()
-        if name in assembled.task_engine and any(config.decoder_of(one) == camera for one in task.cameras)
+        if name in lineup.task_engine and any(config.decoder_of(one) == camera for one in task.cameras)
     }
     if not readers or CPU in readers:
         return None

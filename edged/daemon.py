@@ -11,13 +11,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edged.assembly import Assembled, assemble, doors
-from edged.camera.pool import CameraPool
+from edged.assembly import Lineup, doors
 from edged.camera.worker import CameraReport
-from edged.cameras import FanOut, camera_worker, gpu_of, views_of
+from edged.cameras import gpu_of
 from edged.config import Config, Secrets
 from edged.control.server import ControlServer, Request
-from edged.engine_room import EngineRoom
+from edged.engine_room import devices_of, places_of
 from edged.errors import ConfigError, EdgedError, UsageError, WorkerFailed
 from edged.log import about, set_level
 from edged.metrics.exposition import Snapshot
@@ -31,14 +30,18 @@ from edged.results import Result
 from edged.rundir import RuntimeLock, control_endpoint, publish_endpoint, runtime_directory
 from edged.scheduler.activation import Activation
 from edged.scheduler.admission import admit
+from edged.scheduler.budget import Budget
 from edged.scheduler.heat import Heat, Limit
 from edged.scheduler.planner import make_plan
 from edged.scheduler.rules import Summary
 from edged.scheduler.signals import SignalBook
 from edged.service import Service
+from edged.shards.fleet import Fleet
+from edged.shards.process import ShardProcess
+from edged.shards.shard import Shard
 from edged.signals import kinds_with
 from edged.status import Now, StatusBook
-from edged.supervisor import ONCE, SERVICE, SIDELINE, Supervisor
+from edged.supervisor import ENGINE, ONCE, SERVICE, SIDELINE, Supervisor
 from edged.telemetry.worker import TelemetryWorker
 from edged.waiting import Inbox
 from edged.work import Cost
@@ -100,11 +103,12 @@ class Daemon:
         with ExitStack() as undo:
             lock = RuntimeLock(runtime_directory())
             undo.callback(lock.close)
-            self._assembled = assemble(config)
-            self._report(self._assembled)
-            self._engines = EngineRoom(self._supervisor, self._assembled, self._emit)
-            self._dispatcher, self._budget = self._engines.dispatcher, self._engines.budget
-            self._fan_out = FanOut(self._dispatcher.offer, views_of(config))
+            self._budget = Budget({}, {})
+            self._processes = self._make_processes()
+            self._fleet = Fleet(self._processes or [Shard(self._supervisor, self._emit, self._budget.measured)])
+            undo.callback(self._fleet.close)
+            self._lineup = self._fleet.prepare(config, secrets)
+            self._report(self._lineup)
             self._heat = Heat()
             self._limits: Mapping[str, Limit] = {}
             self._telemetry = TelemetryWorker()
@@ -134,9 +138,9 @@ class Daemon:
         self._supervisor.start(self._telemetry, SIDELINE)
         if self._metrics is not None:
             self._supervisor.start(self._metrics, SIDELINE)
-        self._engines.start()
-        self._pool = CameraPool(self._supervisor, {})
-        self._start_cameras(frozenset(config.cameras))
+        for process in self._processes:
+            self._supervisor.start(process, ENGINE)
+        self._start_fleet(frozenset(config.cameras))
 
     def run(self) -> int:
         """Work until a signal or `stop`. Returns the exit code; raises `WorkerFailed` when a vital worker is lost."""
@@ -176,15 +180,15 @@ class Daemon:
 
     def _tick(self) -> None:
         """Follow costs, losses, health and rules, and tell systemd."""
-        reports = self._pool.reports()
+        seen = self._fleet.report()
+        reports = seen.cameras
         for camera, report in reports.items():
             self._budget.decoded(camera, report.cpu_s, report.counts.decoded + report.counts.caught_up)
-        self._budget.tick(self._plan.devices, self._dispatcher.devices(), self._limits)
+        self._budget.tick(self._plan.devices, seen.devices, self._limits)
         if (costs := self._budget.costs()) != self._costs:
             self._costs = costs
-            self._dispatcher.set_costs(costs)
+            self._fleet.set_costs(costs)
         self._replan(reports)
-        self._engines.retire()
         for lost in self._supervisor.check():
             text = "%s: the daemon goes on without it: %s"
             log.error(text, lost.name, lost.error, extra=about(event="worker_lost"))
@@ -192,7 +196,7 @@ class Daemon:
                 self._refuse_reload(lost.error)
         required = [name for name, task in self._config.tasks.items() if task.required]
         answered = {task for (task, _) in self._publisher.sent()}
-        self._service.tick(self._plan, reports, required, answered, self._assembled.blocked)
+        self._service.tick(self._plan, reports, required, answered, self._lineup.blocked)
 
     def _obey(self, event: Event) -> None:
         if isinstance(event, Request):
@@ -212,7 +216,7 @@ class Daemon:
 
     def _replan(self, reports: Mapping[str, CameraReport] | None = None) -> None:
         """Make a plan of what is now, and bring the running workers to it. Equal plans change nothing."""
-        reports = self._pool.reports() if reports is None else reports
+        reports = self._fleet.cameras() if reports is None else reports
         plan = self._make_plan(reports)
         if plan != self._plan:
             self._follow(plan)
@@ -220,7 +224,7 @@ class Daemon:
 
     def _make_plan(self, reports: Mapping[str, CameraReport]) -> Plan:
         return make_plan(
-            demands(self._config, self._assembled, self._activation),
+            demands(self._config, self._lineup, self._activation),
             self._stock.supplies(reports),
             self._budget.machine(),
             self._plan,
@@ -233,9 +237,7 @@ class Daemon:
             log.info("%s", change, extra=about(camera=change.camera, task=change.task, event=change.event))
         self._plan = plan
         self._activation.running(frozenset(name for name, task in plan.tasks.items() if task.rate_hz > 0))
-        self._pool.rest(plan)
-        self._dispatcher.set_routes(routes(self._config, self._assembled, plan))
-        self._pool.wake(plan)
+        self._fleet.follow(plan, routes(self._config, self._lineup, plan))
 
     def _publish_states(self, reports: Mapping[str, CameraReport]) -> None:
         reports = with_views(self._config, reports)
@@ -272,17 +274,16 @@ class Daemon:
             self._control.refuse(request, "refused", str(exc))
 
     def _status(self, _: Mapping[str, Any]) -> dict[str, Any]:
+        seen = self._fleet.report()
         return self._book.status(
             Now(
                 self._config,
-                self._assembled,
+                self._lineup,
                 self._plan,
-                with_views(self._config, self._pool.reports()),
-                self._engines.workers,
-                self._dispatcher.counts(),
+                with_views(self._config, seen.cameras),
+                seen,
                 self._publisher.sent(),
                 self._publisher.latencies(),
-                self._dispatcher.devices(),
                 self._budget,
                 self._budget.machine(),
                 self._signals.report(),
@@ -310,8 +311,8 @@ class Daemon:
         Raises:
             UsageError: one of them does not fit, and the configuration wants such a task refused.
         """
-        wishes = demands(self._config, self._assembled, self._activation)
-        stock = self._stock.supplies(self._pool.reports())
+        wishes = demands(self._config, self._lineup, self._activation)
+        stock = self._stock.supplies(self._fleet.cameras())
         machine = self._budget.machine()
         told = {}
         for name in names:
@@ -320,7 +321,7 @@ class Daemon:
             admission = admit(wishes, stock, machine, self._plan, name)
             told[name] = f"{admission.breaks}; {admission.numbers}" if admission.breaks else admission.numbers
             fits = admission.breaks is None and admission.granted_hz >= admission.wanted_hz
-            blocked = name in self._assembled.blocked
+            blocked = name in self._lineup.blocked
             if self._config.edged.scheduler.admission == "refuse" and not fits and not blocked:
                 raise UsageError(f"task {name} does not fit: {told[name]}; nothing was activated")
         return told
@@ -353,7 +354,7 @@ class Daemon:
     def _read_again(self) -> None:
         log.info("reading the configuration again", extra=about(event="reload"))
         self._service.reloading()
-        self._supervisor.start(Reloader(self._config.directory, self._assembled, self._inbox.put), ONCE)
+        self._supervisor.start(Reloader(self._config.directory, self._fleet.prepare, self._inbox.put), ONCE)
 
     def _refuse_reload(self, error: Exception) -> None:
         self._supervisor.stop([Reloader.name])
@@ -369,22 +370,20 @@ class Daemon:
         self._supervisor.stop([Reloader.name])
         found = difference(self._config, loaded.config, self._secrets, loaded.secrets, self._started_with)
         found = replace(found, cameras=found.cameras | self._moved(loaded, found))
-        self._report(loaded.assembled)
+        self._report(loaded.lineup)
         self._let_go(found)
-        self._engines.take_over(loaded.assembled)
-        self._config, self._secrets, self._assembled = loaded.config, loaded.secrets, loaded.assembled
+        self._config, self._secrets, self._lineup = loaded.config, loaded.secrets, loaded.lineup
         edged = loaded.config.edged
         self._signals.redefine(kinds_with(edged.signals), edged.scheduler.signal_timeout_s)
         self._activation.reload(loaded.config.tasks)
         self._followed = self._activation.followed()
         self._stock = Stock(loaded.config)
-        self._fan_out.views = views_of(loaded.config)
         set_level(edged.log.level)
-        self._start_cameras(found.cameras)
+        self._start_fleet(found.cameras)
         for name in self._states.keys() - self._config.tasks.keys():
             self._publisher.forget_state(task_topic(name), self._gone(name))
             del self._states[name]
-        reports = self._pool.reports()
+        reports = self._fleet.cameras()
         self._follow(self._make_plan(reports))  # an equal plan may lead to another engine
         self._publish_states(reports)
         self._tell_reloaded(found)
@@ -394,7 +393,7 @@ class Daemon:
         both = (self._config.cameras.keys() & loaded.config.cameras.keys()) - found.cameras
         return frozenset(
             name for name in both
-            if gpu_of(name, self._config, self._assembled) != gpu_of(name, loaded.config, loaded.assembled)
+            if gpu_of(name, self._config, self._lineup) != gpu_of(name, loaded.config, loaded.lineup)
         )  # fmt: skip
 
     def _let_go(self, found: Difference) -> None:
@@ -402,8 +401,7 @@ class Daemon:
         touched = found.gone | found.cameras
         kept = {name: one for name, one in self._plan.cameras.items() if name not in touched}
         self._plan = Plan(kept, self._plan.tasks, self._plan.devices)
-        self._dispatcher.set_routes(routes(self._config, self._assembled, self._plan))
-        self._pool.stop(touched & self._config.cameras.keys())
+        self._fleet.let_go(touched & self._config.cameras.keys(), routes(self._config, self._lineup, self._plan))
         for camera in touched:
             self._budget.forget(camera)
 
@@ -434,32 +432,33 @@ class Daemon:
         immediate = {"signal.set": self._signals.set}
         return ControlServer(plain, [*self._commands, "reload"], self._submit, guard, request_max_bytes, immediate)
 
-    def _start_cameras(self, cameras: frozenset[str]) -> None:
-        config, sink, counter = self._config, self._fan_out, self._pool.counter
-        gpus = {name: gpu_of(name, config, self._assembled) for name in cameras}
-        self._pool.replace(
-            {
-                name: camera_worker(name, config, self._secrets, sink, counter(name), gpus[name])
-                for name in self._config.cameras
-                if name in cameras
-            }
-        )
+    def _make_processes(self) -> list[ShardProcess]:
+        """Return the processes that the cameras are shared out among; none where the daemon's own has them all."""
+        count = min(self._config.edged.scheduler.processes, len(self._config.cameras))
+        watchdog_s, measured = self._service.watchdog_s, self._budget.measured
+        numbers = range(1, count + 1) if count > 1 else ()
+        return [ShardProcess(number, watchdog_s, self._emit, measured) for number in numbers]
+
+    def _start_fleet(self, cameras: frozenset[str]) -> None:
+        """Put the engines that were prepared into service, and start these cameras."""
+        self._fleet.take_over(cameras)
+        self._budget.place(devices_of(self._fleet.engines()), places_of(self._lineup.engines))
 
     def _close(self) -> None:
         self._service.stopping()
-        self._dispatcher.close()
+        self._fleet.end()
         try:
             self._supervisor.close()
         except WorkerFailed as exc:
             log.warning("%s; the process ends without waiting", exc)
         if self._metrics is not None:
             self._metrics.close()
-        self._engines.close()
+        self._fleet.close()
         self._lock.close()
 
-    def _report(self, assembled: Assembled) -> None:
-        for task, chosen in assembled.chosen.items():
-            level = logging.WARNING if task in assembled.blocked else logging.INFO
+    def _report(self, lineup: Lineup) -> None:
+        for task, chosen in lineup.chosen.items():
+            level = logging.WARNING if task in lineup.blocked else logging.INFO
             log.log(level, "task %s: %s", task, chosen, extra=about(task=task, event="engine"))
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import astuple
 
-from edged.assembly import Assembled
-from edged.engines.worker import EngineHolder, EngineTable, EngineWorker
+from edged.assembly import NOTHING, Assembled
+from edged.engines.base import EngineFacts
+from edged.engines.worker import EngineHolder, EngineTable, EngineWorker, StageCpu
 from edged.results import Result
-from edged.scheduler.budget import Budget, Device, Place
+from edged.scheduler.budget import Device, Place
 from edged.scheduler.demand import CPU
 from edged.scheduler.dispatch import Dispatcher, EngineLimits
 from edged.supervisor import ENGINE, Supervisor
@@ -18,33 +21,36 @@ LOOK_S = 0.005
 
 
 class EngineRoom:
-    """Owns the engines of a configuration, the dispatcher and the budget that serve them, and their workers.
+    """Owns the engines in service, the dispatcher that leads frames to them, and their workers. Empty at first.
 
-    Used by the daemon's main thread only.
+    Used by its process's main thread only.
 
     Args:
         supervisor: owner of the workers' threads.
-        assembled: the engines to begin with.
         emit: takes results, from the workers' threads, and whether the sender must wait rather than drop.
+        measured: told what each batch took, from the workers' threads; see `EngineWorker`.
     """
 
-    def __init__(self, supervisor: Supervisor, assembled: Assembled, emit: Callable[[Result, bool], None]) -> None:
-        self._supervisor, self._emit = supervisor, emit
-        self._table = table_of(assembled)
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        emit: Callable[[Result, bool], None],
+        measured: Callable[[str, int, float], None],
+    ) -> None:
+        self._supervisor, self._emit, self._measured = supervisor, emit, measured
+        self._table = table_of(NOTHING)
         self._holder = EngineHolder(self._table)
-        self.dispatcher = Dispatcher(limits_of(self._table))
-        self.budget = Budget(devices_of(self._table), places_of(self._table))
-        self.workers: list[EngineWorker] = []
+        self.dispatcher = Dispatcher({})
+        self._workers: list[EngineWorker] = []
 
-    def start(self) -> None:
-        """Start the workers that the devices need and that do not run yet."""
-        for device, about in devices_of(self._holder.table).items():
-            running = sum(worker.device == device for worker in self.workers)
-            for number in range(running, about.workers):
-                name = f"engine:{device}:{number}"
-                worker = EngineWorker(name, self.dispatcher, self._holder, self._emit, self.budget.measured, device)
-                self.workers.append(worker)
-                self._supervisor.start(worker, ENGINE)
+    def stages(self) -> StageCpu:
+        """Return the CPU seconds that all workers have spent in each stage."""
+        spent = [worker.cpu() for worker in self._workers]
+        return StageCpu(*(sum(values) for values in zip(*map(astuple, spent), strict=True))) if spent else StageCpu()
+
+    def notes(self) -> dict[str, str]:
+        """Return how each engine runs, in words; see `Engine.note`."""
+        return {key: loaded.engine.note for key, loaded in self._table.engines.items()}
 
     def take_over(self, assembled: Assembled) -> None:
         """Serve other engines beside those in service, which `retire` then closes once no route leads to them."""
@@ -54,8 +60,7 @@ class EngineRoom:
         both = EngineTable({**old.engines, **self._table.engines}, {**old.parsers, **self._table.parsers})
         self._holder.table = both
         self.dispatcher.set_limits(limits_of(both))
-        self.budget.place(devices_of(both), places_of(both))
-        self.start()
+        self._start()
 
     def retire(self) -> bool:
         """Close the engines that are no longer in service. Returns False while batches of them are still at work."""
@@ -75,6 +80,16 @@ class EngineRoom:
         for loaded in self._holder.table.engines.values():
             loaded.engine.close()
 
+    def _start(self) -> None:
+        """Start the workers that the devices need and that do not run yet."""
+        for device, needed in workers_of(self._holder.table.facts()).items():
+            running = sum(worker.device == device for worker in self._workers)
+            for number in range(running, needed):
+                name = f"engine:{device}:{number}"
+                worker = EngineWorker(name, self.dispatcher, self._holder, self._emit, self._measured, device)
+                self._workers.append(worker)
+                self._supervisor.start(worker, ENGINE)
+
 
 def table_of(assembled: Assembled) -> EngineTable:
     """Return what the workers serve batches with."""
@@ -84,26 +99,30 @@ def table_of(assembled: Assembled) -> EngineTable:
 
 def limits_of(table: EngineTable) -> dict[str, EngineLimits]:
     """Return what the dispatcher must know of each engine."""
-    return {
-        key: EngineLimits(loaded.engine.max_batch, loaded.engine.workers, loaded.engine.device)
-        for key, loaded in table.engines.items()
-    }
+    return {key: EngineLimits(one.max_batch, one.workers, one.device) for key, one in table.facts().items()}
 
 
-def places_of(table: EngineTable) -> dict[str, Place]:
+def places_of(engines: Mapping[str, EngineFacts]) -> dict[str, Place]:
     """Return what the budget must know of each engine."""
-    return {key: Place(loaded.engine.device, loaded.engine.max_batch) for key, loaded in table.engines.items()}
+    return {key: Place(one.device, one.max_batch) for key, one in engines.items()}
 
 
-def devices_of(table: EngineTable) -> Mapping[str, Device]:
-    """Return the devices that there is work for; the CPU is always one, for it decodes.
+def workers_of(engines: Mapping[str, EngineFacts]) -> dict[str, int]:
+    """Return how many workers each device needs in a process that has these engines."""
+    workers: dict[str, int] = {}
+    for one in engines.values():
+        workers[one.device] = max(workers.get(one.device, 0), one.workers)
+    return workers
+
+
+def devices_of(processes: Iterable[Mapping[str, EngineFacts]]) -> Mapping[str, Device]:
+    """Return the devices that there is work for, given the engines of each process; the CPU is always one: it decodes.
 
     The CPU's time is that of its cores. On a GPU or DLA inferences overlap, and what one of them took is the time of
     its worker, all waits included: such a device has as many seconds a second as it has workers.
     """
-    workers: dict[str, int] = {CPU: 0}
-    for loaded in table.engines.values():
-        device = loaded.engine.device
-        workers[device] = max(workers.get(device, 0), loaded.engine.workers)
+    workers = Counter({CPU: 0})
+    for engines in processes:
+        workers.update(workers_of(engines))
     cores = len(os.sched_getaffinity(0))
     return {name: Device(float(cores if name == CPU else count), count) for name, count in workers.items()}

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
-from edged.assembly import Assembled
+from edged.assembly import Lineup
 from edged.camera.counter import FrameCounts
 from edged.camera.worker import CameraReport
 from edged.config import Config, TaskConfig
@@ -20,12 +20,12 @@ RATE_CHANGE = 0.08  # of a stream's rate; a smaller one is not told
 READINESS = {Mode.COLD: 0, Mode.PARKED: 1, Mode.WARM: 2}
 
 
-def demands(config: Config, assembled: Assembled, activation: Activation) -> list[Demand]:
+def demands(config: Config, lineup: Lineup, activation: Activation) -> list[Demand]:
     """Return what every task wants now."""
-    return [demand(name, task, assembled, *activation.of(name)) for name, task in config.tasks.items()]
+    return [demand(name, task, lineup, *activation.of(name)) for name, task in config.tasks.items()]
 
 
-def demand(name: str, task: TaskConfig, assembled: Assembled, active: bool, why: str) -> Demand:
+def demand(name: str, task: TaskConfig, lineup: Lineup, active: bool, why: str) -> Demand:
     """Return what one task wants."""
     return Demand(
         task=name,
@@ -33,11 +33,11 @@ def demand(name: str, task: TaskConfig, assembled: Assembled, active: bool, why:
         rate_hz=task.rate_hz,
         active=active,
         why=why,
-        blocked=assembled.blocked.get(name),
+        blocked=lineup.blocked.get(name),
         rate_min_hz=task.rate_min_hz,
         priority=task.priority,
         deadline_ms=task.deadline_ms,
-        engine=assembled.task_engine.get(name, ""),
+        engine=lineup.task_engine.get(name, ""),
     )
 
 
@@ -124,19 +124,19 @@ def clock_text(unix_ns: int) -> str:
     return datetime.fromtimestamp(unix_ns // 1_000_000_000, timezone.utc).strftime("%H:%M:%S UTC")
 
 
-def routes(config: Config, assembled: Assembled, plan: Plan) -> dict[str, tuple[Route, ...]]:
+def routes(config: Config, lineup: Lineup, plan: Plan) -> dict[str, tuple[Route, ...]]:
     """Return the claims on every camera's frames, at the rates that the plan grants."""
     return {
-        camera: tuple(_route(task, camera, config, assembled, plan) for task in wanted.tasks)
+        camera: tuple(_route(task, camera, config, lineup, plan) for task in wanted.tasks)
         for camera, wanted in plan.cameras.items()
     }
 
 
-def _route(name: str, camera: str, config: Config, assembled: Assembled, plan: Plan) -> Route:
+def _route(name: str, camera: str, config: Config, lineup: Lineup, plan: Plan) -> Route:
     task = config.tasks[name]
     lossless = config.cameras[config.decoder_of(camera)].pace == "fast"  # never slowed: its reader waits
     rate_hz = task.rate_hz if lossless else plan.tasks[name].rate_hz
-    return Route(name, assembled.task_engine[name], rate_hz, task.priority, task.deadline_ms, sync_of(task))
+    return Route(name, lineup.task_engine[name], rate_hz, task.priority, task.deadline_ms, sync_of(task))
 
 
 def sync_of(task: TaskConfig) -> Sync | None:

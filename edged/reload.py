@@ -10,15 +10,18 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
-from edged.assembly import Assembled, assemble, curve_faults
+from edged.assembly import Lineup, curve_faults
 from edged.config import Config, EdgedConfig, Secrets, config_error, load_config
 from edged.config.faults import NOTHING_STARTED
 from edged.errors import EdgedError
 
 T = TypeVar("T")
+Prepare = Callable[[Config, Secrets], Lineup]
 
-RESTART = ("publish", "control", "metrics", "limits", "scheduler.warm_max_s", "scheduler.warm_max_mb")
-"""Keys of `edged.yaml` that sockets and camera workers are made with: only a new process can follow them."""
+RESTART = (
+    "publish", "control", "metrics", "limits", "scheduler.processes", "scheduler.warm_max_s", "scheduler.warm_max_mb",
+)  # fmt: skip
+"""Keys of `edged.yaml` that sockets, camera workers and processes are made with: only a new daemon can follow them."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Loaded:
 
     config: Config
     secrets: Secrets
-    assembled: Assembled
+    lineup: Lineup
 
 
 @dataclass(frozen=True)
@@ -57,20 +60,20 @@ class Reloader:
 
     Args:
         directory: the configuration directory.
-        running: engines to take over where their origin is unchanged.
+        prepare: loads what a configuration needs, and says what will serve each task.
         done: told how it went, once, from this thread.
     """
 
     name = "reload"
 
-    def __init__(self, directory: Path, running: Assembled, done: Callable[[Loaded | Refused], None]) -> None:
-        self._directory, self._running, self._done = directory, running, done
+    def __init__(self, directory: Path, prepare: Prepare, done: Callable[[Loaded | Refused], None]) -> None:
+        self._directory, self._prepare, self._done = directory, prepare, done
 
     def run(self, stop: threading.Event, beat: Callable[[], None]) -> None:  # noqa: ARG002 - ends by itself
         """Load once."""
         beat()
         try:
-            outcome: Loaded | Refused = load(self._directory, self._running)
+            outcome: Loaded | Refused = load(self._directory, self._prepare)
         except EdgedError as exc:
             outcome = Refused(type(exc)(str(exc).replace(NOTHING_STARTED, "nothing was changed")))
         self._done(outcome)
@@ -110,13 +113,13 @@ class Readings(Generic[T]):
         return answered
 
 
-def load(directory: Path, running: Assembled) -> Loaded:
+def load(directory: Path, prepare: Prepare) -> Loaded:
     """Read, check and load a configuration directory. Raise `ConfigError` with every fault by file and line."""
     config = load_config(directory)
     secrets = Secrets.from_environment(directory)
     if faults := config.missing_credentials(secrets) or curve_faults(config, secrets):
         raise config_error(faults)
-    return Loaded(config, secrets, assemble(config, running))
+    return Loaded(config, secrets, prepare(config, secrets))
 
 
 def difference(

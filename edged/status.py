@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import os
-import resource
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from edged import __version__
-from edged.assembly import Assembled
+from edged.assembly import Lineup
 from edged.camera.worker import CameraReport
 from edged.config import Config
-from edged.engines.worker import EngineWorker
 from edged.plan import Plan
+from edged.processes import rss_mb
 from edged.publish.latencies import Histogram
 from edged.publish.publisher import Sent
 from edged.scheduler.budget import Budget, EngineCounts
 from edged.scheduler.demand import Machine
 from edged.scheduler.dispatch import DeviceCounts, TaskCounts
+from edged.shards.fleet import FleetReport
 from edged.supervisor import WorkerReport
 from edged.telemetry.readings import Telemetry
 
 RATE_WINDOW_S = 0.9
-PAGE_BYTES = resource.getpagesize()
 
 
 @dataclass(frozen=True)
@@ -33,14 +31,12 @@ class Now:
     """Everything that a status is made of, at one moment."""
 
     config: Config
-    assembled: Assembled
+    lineup: Lineup
     plan: Plan
     reports: Mapping[str, CameraReport]
-    workers: Sequence[EngineWorker]
-    counts: Mapping[tuple[str, str], TaskCounts]
+    fleet: FleetReport
     sent: Mapping[tuple[str, str], Sent]
     latencies: Mapping[str, Mapping[str, Histogram]]
-    device_counts: Mapping[str, DeviceCounts]
     budget: Budget
     machine: Machine
     signals: Sequence[Mapping[str, Any]]
@@ -62,7 +58,7 @@ class StatusBook:
 
     def status(self, now: Now) -> dict[str, Any]:
         """Return the whole state; `tasks` and `cameras` have the keys of `task list` and `camera list`, and more."""
-        self._measure({key: one.served for key, one in now.counts.items()}, now.latencies)
+        self._measure({key: one.served for key, one in now.fleet.counts.items()}, now.latencies, _cpu_s(now))
         return {
             "boot": self._boot,
             "version": __version__,
@@ -70,18 +66,21 @@ class StatusBook:
             "uptime_s": round(time.monotonic() - self._start_s, 1),
             "cpu_cores": round(self._cpu_cores, 3),
             "cpu_s": _cpu(now),
-            "rss_mb": _rss_mb(),
+            "rss_mb": round(rss_mb() + sum(one.rss_mb for one in now.fleet.processes), 1),
             "tasks": [self._task(name, now) for name in now.config.tasks],
             "cameras": [_camera(name, now) for name in (*now.config.cameras, *now.config.views)],
             "devices": _devices(now),
             "engines": _engines(now),
             "signals": list(now.signals),
             "telemetry": _telemetry(now.telemetry),
-            "threads": [asdict(one) for one in now.threads],
+            "threads": _threads(now),
+            "processes": _processes(now),
         }
 
-    def _measure(self, served: dict[tuple[str, str], int], latencies: Mapping[str, Mapping[str, Histogram]]) -> None:
-        now_s, cpu_s = time.monotonic(), time.process_time()
+    def _measure(
+        self, served: dict[tuple[str, str], int], latencies: Mapping[str, Mapping[str, Histogram]], cpu_s: float
+    ) -> None:
+        now_s = time.monotonic()
         then_s, cpu_then_s, before = self._before
         if now_s - then_s < RATE_WINDOW_S:
             return
@@ -107,14 +106,14 @@ class StatusBook:
             "granted_hz": planned.rate_hz,
             "wanted_hz": task.rate_hz,
             "reason": planned.reason,
-            "engine": now.assembled.chosen.get(name, ""),
+            "engine": now.lineup.chosen.get(name, ""),
             "latency_ms": self._latency_ms.get(name),
             "frames": {camera: _frames(name, camera, now) for camera in task.cameras},
         }
 
 
 def _frames(task: str, camera: str, now: Now) -> dict[str, int]:
-    counts = asdict(now.counts.get((task, camera), TaskCounts()))
+    counts = asdict(now.fleet.counts.get((task, camera), TaskCounts()))
     sent = now.sent.get((task, camera), Sent())
     return {**counts, "published": sent.seq - sent.dropped, "dropped": sent.dropped}
 
@@ -145,16 +144,32 @@ def _camera(name: str, now: Now) -> dict[str, Any]:
 
 
 def _cpu(now: Now) -> dict[str, float]:
-    """CPU seconds since the start: of each stage, and of the whole process."""
-    spent = [worker.cpu() for worker in now.workers]
+    """CPU seconds since the start: of each stage, and of the whole daemon."""
     stages = {
         "decode": sum(report.cpu_s for report in now.reports.values()),
-        "convert": sum(one.convert for one in spent),
-        "infer": sum(one.infer for one in spent),
-        "parse": sum(one.parse for one in spent),
-        "total": time.process_time(),
+        **asdict(now.fleet.stages),
+        "total": _cpu_s(now),
     }
     return {stage: round(seconds, 4) for stage, seconds in stages.items()}
+
+
+def _cpu_s(now: Now) -> float:
+    return time.process_time() + sum(one.cpu_s for one in now.fleet.processes)
+
+
+def _threads(now: Now) -> list[dict[str, Any]]:
+    """Return the threads of the daemon's own process, and after them those of the others, by process and name."""
+    others = [
+        replace(thread, name=f"{one.name}/{thread.name}") for one in now.fleet.processes for thread in one.threads
+    ]
+    return [asdict(one) for one in (*now.threads, *others)]
+
+
+def _processes(now: Now) -> list[dict[str, Any]]:
+    return [
+        {"process": one.name, "pid": one.pid, "cpu_s": round(one.cpu_s, 4), "rss_mb": one.rss_mb}
+        for one in now.fleet.processes
+    ]
 
 
 def _devices(now: Now) -> list[dict[str, Any]]:
@@ -167,7 +182,7 @@ def _devices(now: Now) -> list[dict[str, Any]]:
             "done": round(now.budget.done(name), 2),
             "parallel": now.budget.device(name).units,
             "workers": now.machine.workers.get(name, 0),
-            "busy_s": round(now.device_counts.get(name, DeviceCounts()).busy_s, 3),
+            "busy_s": round(now.fleet.devices.get(name, DeviceCounts()).busy_s, 3),
             "note": now.machine.notes.get(name, ""),
         }
         for name, share in now.plan.devices.items()
@@ -176,22 +191,22 @@ def _devices(now: Now) -> list[dict[str, Any]]:
 
 def _engines(now: Now) -> list[dict[str, Any]]:
     users: dict[str, list[str]] = {}
-    for task, key in now.assembled.task_engine.items():
+    for task, key in now.lineup.task_engine.items():
         users.setdefault(key, []).append(task)
     rows, counts = [], now.budget.engines()
-    for key, loaded in now.assembled.engines.items():
-        engine, load = loaded.engine, now.machine.engines.get(key)
+    for key, engine in now.lineup.engines.items():
+        load = now.machine.engines.get(key)
         done = counts.get(key, EngineCounts())
         row = {
             "engine": key,
-            "model": loaded.model,
+            "model": engine.model,
             "backend": engine.backend,
             "device": engine.device,
             "precision": engine.precision,
             "batch": engine.max_batch,
             "fixed_batch": engine.fixed_batch,
             "tasks": users.get(key, []),
-            "note": engine.note,
+            "note": now.fleet.notes.get(key, engine.note),
             "batches": {str(size): number for size, number in sorted(done.batches.items())},
             "busy_s": round(done.seconds, 3),
         }
@@ -226,8 +241,3 @@ def mean_ms(before: Mapping[str, Histogram], after: Mapping[str, Histogram]) -> 
         if results > 0:
             means[stage] = round((histogram.sum_ms - old.sum_ms) / results, 3)
     return means
-
-
-def _rss_mb() -> float:
-    pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
-    return round(pages * PAGE_BYTES / 1e6, 1)

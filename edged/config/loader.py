@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -37,6 +37,16 @@ class Config:
     notes: tuple[str, ...] = field(default=(), compare=False)
     documents: Mapping[str, Document] = field(default_factory=dict, compare=False, repr=False)
     views: Mapping[str, ViewConfig] = field(default_factory=dict)
+
+    def as_values(self) -> Config:
+        """Return an equal configuration that can be pickled."""
+        return replace(
+            self,
+            cameras=dict(self.cameras),
+            tasks=dict(self.tasks),
+            documents=dict(self.documents),
+            views=dict(self.views),
+        )
 
     def decoder_of(self, camera: str) -> str:
         """Return the camera that is decoded for a camera or view: itself, or the one that the view is of."""

@@ -37,6 +37,7 @@ Admission = Literal["degrade", "refuse"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 CAMERAS_MAX = 256
+PROCESSES_MAX = 32
 CONTROLS_MAX = 64
 ENDPOINTS_MAX = 64
 FOURCC = re.compile(r"[A-Z0-9]{3,4}")
@@ -161,6 +162,10 @@ class SchedulerConfig(Strict):
     admission: Annotated[Admission, one_of("degrade", "refuse")] = Field(
         default="degrade",
         description="what `task activate` does with a task that does not fit: run it slower, or refuse it",
+    )
+    processes: Annotated[int, whole(1, PROCESSES_MAX)] = Field(
+        default=1,
+        description="processes that the cameras are shared out among; more than one where a GPU serves some two dozen",
     )
     signal_timeout_s: Annotated[float, real(0.05, 3600)] = Field(
         default=1.0, description="seconds after which a vehicle signal that was not renewed is unknown"

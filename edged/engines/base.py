@@ -48,6 +48,20 @@ class EngineRequest:
     urgency: float = field(default=0.0, compare=False)
 
 
+@dataclass(frozen=True)
+class EngineFacts:
+    """What a loaded engine is, for those who do not use it: as `Engine` says, and the file name of its model."""
+
+    model: str
+    backend: str
+    device: str
+    precision: str
+    max_batch: int
+    fixed_batch: bool = False
+    workers: int = 1
+    note: str = ""
+
+
 class Slot(Protocol):
     """The means for one inference of up to `capacity` images. Used by one thread at a time, in the order below."""
 

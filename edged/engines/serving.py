@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from edged.engines.base import Engine, Slot
+from edged.engines.base import Engine, EngineFacts, Slot
 from edged.geometry import Fit
 from edged.results import EngineUse, Found, Latency, Result
 from edged.work import Batch, Job
@@ -42,6 +42,13 @@ class LoadedEngine:
     engine: Engine
     model: str
 
+    def facts(self) -> EngineFacts:
+        """Return what it is."""
+        one = self.engine
+        return EngineFacts(
+            self.model, one.backend, one.device, one.precision, one.max_batch, one.fixed_batch, one.workers, one.note
+        )
+
 
 @dataclass(frozen=True)
 class EngineTable:
@@ -53,6 +60,10 @@ class EngineTable:
 
     engines: Mapping[str, LoadedEngine]
     parsers: Mapping[tuple[str, str], Parse]
+
+    def facts(self) -> dict[str, EngineFacts]:
+        """Return what each engine is."""
+        return {key: loaded.facts() for key, loaded in self.engines.items()}
 
 
 class EngineHolder:

@@ -38,9 +38,9 @@ SLOT_S = 5.0
 class StageCpu:
     """CPU seconds of one worker's thread in each of its stages."""
 
-    convert: float
-    infer: float
-    parse: float
+    convert: float = 0.0
+    infer: float = 0.0
+    parse: float = 0.0
 
 
 class EngineWorker:

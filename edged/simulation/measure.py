@@ -10,7 +10,7 @@ import numpy as np
 
 from edged.assembly import Assembled
 from edged.config import Config
-from edged.engine_room import devices_of, table_of
+from edged.engine_room import devices_of
 from edged.engines.base import Engine
 from edged.errors import BackendUnavailable
 from edged.frame import Capture, Color, Frame, Picture, PixelFormat
@@ -42,7 +42,7 @@ def measured(config: Config, assembled: Assembled, running: AbstractSet[str]) ->
                 f"and give it to --load: {'; '.join(lacking)}"
             )
         engines = tuple(_row(key, config, assembled, running) for key in assembled.engines)
-        devices = devices_of(table_of(assembled))
+        devices = devices_of([assembled.lineup().engines])
     finally:
         for loaded in assembled.engines.values():
             loaded.engine.close()

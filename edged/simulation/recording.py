@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from edged.assembly import NOTHING
+from edged.assembly import Lineup
 from edged.camera.counter import FrameCounts
 from edged.camera.worker import CameraReport
 from edged.config import Config, TaskConfig
@@ -160,7 +160,7 @@ def _wish(name: str, task: TaskConfig, order: bool | None) -> Demand:
         )
     else:
         active, why = bool(task.active), "configured" if task.active else "active: false"
-    return demand(name, task, NOTHING, active, why)
+    return demand(name, task, Lineup(), active, why)
 
 
 def _cameras(config: Config, rows: Mapping[str, CameraRow], assumed: Assumed) -> tuple[SimCamera, ...]:

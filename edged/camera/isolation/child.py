@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import array
-import ctypes
 import fcntl
 import importlib
 import logging
 import os
-import signal
 import socket
 import sys
 from collections import deque
@@ -25,13 +23,13 @@ from edged.camera.shm.layout import PictureHead, RingHead, State
 from edged.camera.shm.writer import Writer
 from edged.errors import BackendUnavailable, CameraError, EdgedError
 from edged.frame import HostPlanes, Picture
+from edged.processes import die_with, leave_signals_to_parent
 
 log = logging.getLogger(__name__)
 
 SLOTS = 8
 REPLY_PICTURES = 2  # a worker that keeps all it may leaves three slots, and the newest is one of them
 SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
-PR_SET_PDEATHSIG = 1
 OOM_SCORE = "500"  # of -1000 to 1000; a service's is 0 or less
 
 
@@ -129,13 +127,6 @@ class Server:
         self._channel.sendmsg([wire.pack(**reply)], extra)
 
 
-def _die_with(parent: int) -> None:
-    """End when the parent does, whatever this process hangs in."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(0)
-
-
 def _go_first() -> None:
     """Be what the kernel ends when memory is short: this costs one camera, the daemon would cost all."""
     with suppress(OSError):
@@ -173,10 +164,9 @@ class _Marked(logging.Formatter):
 def entry() -> NoReturn:
     """Run, and end at once: a native library's threads and destructors must not keep the process."""
     number, parent = (int(text) for text in sys.argv[1:3])
-    _die_with(parent)
+    die_with(parent)
     _go_first()
-    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ignored, signal.SIG_IGN)  # the parent ends us when it is done
+    leave_signals_to_parent()
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Marked("%(message)s"))
     logging.getLogger().handlers[:] = [handler]

@@ -18,6 +18,7 @@ from edged.camera.base import CameraStalled, Opening
 from edged.camera.isolation import wire
 from edged.camera.isolation.lines import Lines
 from edged.errors import CameraError
+from edged.processes import environment
 from edged.rundir import ask_for
 
 CHILD = "edged.camera.isolation.child"
@@ -113,7 +114,7 @@ class SourceProcess:
                 stderr=their_output,
                 pass_fds=(channel.fileno(),),
                 start_new_session=True,
-                env={name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"},
+                env=environment(),
             )
             undo.pop_all()
 

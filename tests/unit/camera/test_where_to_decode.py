@@ -14,7 +14,7 @@ from edged.errors import BackendUnavailable
 def vehicle(**devices):
     """Return a configuration with a task on camera `front` for each device, and what serves them."""
     tasks = {name: SimpleNamespace(cameras=("front",)) for name in devices}
-    engines = {name: SimpleNamespace(engine=SimpleNamespace(device=device)) for name, device in devices.items()}
+    engines = {name: SimpleNamespace(device=device) for name, device in devices.items()}
     config = SimpleNamespace(tasks=tasks, decoder_of=lambda camera: camera)
     return config, SimpleNamespace(task_engine={name: name for name in devices}, engines=engines)
 
@@ -37,10 +37,10 @@ def test_frames_stay_on_a_gpu_that_alone_reads_them(devices, gpu):
 
 
 def test_a_task_on_a_view_reads_the_camera_that_is_decoded():
-    config, assembled = vehicle(a="gpu0")
+    config, lineup = vehicle(a="gpu0")
     config.tasks["a"] = SimpleNamespace(cameras=("left_view",))
     config.decoder_of = {"left_view": "front"}.get
-    assert gpu_of("front", config, assembled) == 0
+    assert gpu_of("front", config, lineup) == 0
 
 
 def test_a_camera_of_the_cpu_that_insists_on_nvdec_says_why_it_cannot_have_it():
