@@ -3,7 +3,7 @@
     python bench/gpu.py prepare VIDEO OUT.mp4             a 1080p H.264 file at 30 Hz from any video, 10 s
     python bench/gpu.py kernel                            microseconds of the conversion kernel
     python bench/gpu.py decode OUT.mp4 [--cameras 16]     decoding as fast as possible, through edged and by hand
-    python bench/gpu.py daemon OUT.mp4 MODEL STORE [--cameras 64 --daemons 1 --rate 30 --seconds 60 --precision fp32]
+    python bench/gpu.py daemon OUT.mp4 MODEL STORE [--cameras 64 --processes 4 --rate 30 --seconds 60]
     python bench/gpu.py churn OUT.mp4 MODEL STORE         device memory over 1,000 orders to switch a task
 
 `daemon` needs FastestDet's engine in STORE (`edged engine build`); the loop by hand runs the same engine file.
@@ -181,7 +181,9 @@ class Watched:
         if args.log:
             log = undo.enter_context(Path(f"{args.log}.{number}").open("wb"))  # noqa: SIM115 - the stack closes it
         directory = undo.enter_context(
-            configuration(load, [load.video] * cameras, "realtime", args.rate, deadline_ms=args.deadline)
+            configuration(
+                load, [load.video] * cameras, "realtime", args.rate, processes=args.processes, deadline_ms=args.deadline
+            )  # fmt: skip
         )
         self.begin_s = time.monotonic()
         self.process = undo.enter_context(DaemonProcess(directory, log, {"OPENBLAS_NUM_THREADS": "1"}))
@@ -245,7 +247,7 @@ def daemon(args):
         for cause, count in one.frames().items():
             frames[cause] = frames.get(cause, 0) + count
     row = {
-        "cameras": args.cameras, "daemons": args.daemons,
+        "cameras": args.cameras, "daemons": args.daemons, "processes": args.processes,
         "results_hz": round(sum(len(one.ages) / one.took_s for one in all_of), 1),
         "p50_ms": round(ages[len(ages) // 2], 2), "p99_ms": round(ages[int(len(ages) * 0.99)], 2),
         "cores": round(sum(one.cpu_s / one.took_s for one in all_of), 2), "frames": frames,
@@ -307,6 +309,7 @@ def main():
     one.add_argument("--rate", type=float, default=30)
     one.add_argument("--seconds", type=float, default=60)
     one.add_argument("--warm-up", type=float, default=15)
+    one.add_argument("--processes", type=int, default=1, help="of each daemon, for its cameras")
     one.add_argument("--daemons", type=int, default=1, help="share the cameras out among so many")
     one.add_argument("--deadline", type=float, default=200)
     one.add_argument("--batch", type=int, default=1)

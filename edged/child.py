@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -81,14 +82,26 @@ class DaemonProcess:
         raise NoAnswer(f"edged run did not answer in {timeout_s:g} s")
 
     def cpu_s(self) -> float:
-        """Return the CPU seconds it has used, in user and kernel."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text("ascii").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) * CLOCK_TICK_S
+        """Return the CPU seconds that it and its processes have used, in user and kernel."""
+        return sum(int(fields[11]) + int(fields[12]) for fields in self.family().values()) * CLOCK_TICK_S
 
     def rss_mb(self) -> float:
-        """Return the megabytes of memory that it holds."""
-        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text("ascii").split()[1])
-        return pages * PAGE_BYTES / 1e6
+        """Return the megabytes of memory that it and its processes hold."""
+        return sum(int(fields[21]) for fields in self.family().values()) * PAGE_BYTES / 1e6
+
+    def family(self) -> dict[int, list[str]]:
+        """Return what the kernel says of the daemon and of all that it has started, by process id.
+
+        The fields are those after the name: state, parent, and so on (man 5 proc_pid_stat).
+        """
+        stats: dict[int, list[str]] = {}
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):  # it has ended meanwhile
+                stats[int(path.parent.name)] = path.read_text("utf-8", "replace").rpartition(")")[2].split()
+        found = [self.process.pid]
+        for parent in found:
+            found += [pid for pid, fields in stats.items() if int(fields[1]) == parent]
+        return {pid: stats[pid] for pid in found if pid in stats}
 
     def status(self) -> dict[str, Any]:
         """Return what it says of itself."""

@@ -55,7 +55,13 @@ def load_of_task(config: Config, task: str) -> Load:
 
 @contextmanager
 def configuration(
-    load: Load, videos: list[Path], pace: str, rate_hz: float, loop: bool = True, **task: Any
+    load: Load,
+    videos: list[Path],
+    pace: str,
+    rate_hz: float,
+    loop: bool = True,
+    processes: int = 1,
+    **task: Any,
 ) -> Iterator[Path]:
     """Write a configuration directory with one camera for each video and one task on all of them."""
     with tempfile.TemporaryDirectory(prefix="edged-bench-") as folder:
@@ -64,7 +70,9 @@ def configuration(
         wanted = {"cameras": list(cameras), "rate_hz": rate_hz, "model": load.model, **task}
         if load.engine:
             wanted["engine"] = load.engine
-        edged = {} if load.store is None else {"engines": {"store": str(load.store)}}
+        edged: dict[str, Any] = {"scheduler": {"processes": processes}}
+        if load.store is not None:
+            edged["engines"] = {"store": str(load.store)}
         write_configuration(directory, cameras, {TASK: wanted}, edged)
         yield directory
 

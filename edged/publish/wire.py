@@ -303,8 +303,9 @@ SCHEMA: dict[str, Any] = {
                 "signals": {"type": "array"},
                 "telemetry": {"type": "object", "description": "what the machine's sensors say; docs/metrics.md"},
                 "threads": {"type": "array"},
+                "processes": {"type": "array", "description": "those that cameras are shared out among, if any"},
             },
-            optional=("devices", "signals", "telemetry", "threads"),
+            optional=("devices", "signals", "telemetry", "threads", "processes"),
         ),
     },
 }

@@ -18,17 +18,19 @@ def assign(config: Config, count: int, before: Mapping[str, int] | None = None) 
         ConfigError: a task groups cameras in time that have different shards by now.
     """
     placed = {camera: shard for camera, shard in (before or {}).items() if camera in config.cameras}
-    rates = _rates(config)
-    total, given = sum(rates.values()), sum(rates[camera] for camera in placed)
+    rates, given = _rates(config), 0.0
+    total = sum(rates.values())
     for group in sorted(_groups(config), key=lambda group: _device(config, group[0])):
-        kept = sorted({placed[camera] for camera in group if camera in placed})
+        weight = sum(rates[camera] for camera in group)
+        kept = {placed[camera] for camera in group if camera in placed}
         if len(kept) > 1:
             raise config_error([_apart(config, group)])
-        weight = sum(rates[camera] for camera in group if camera not in placed)
-        middle = (given + weight / 2) / total if total else 0.0
-        shard = kept[0] if kept else min(count - 1, int(middle * count))
-        if before and not kept:
+        if kept:
+            shard = kept.pop()
+        elif before:
             shard = _least(placed, rates, count)
+        else:
+            shard = int((given + weight / 2) / total * count)
         given += weight
         placed |= dict.fromkeys(group, shard)
     return {camera: placed[camera] for camera in config.cameras}

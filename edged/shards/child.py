@@ -58,6 +58,10 @@ class Server:
         except WorkerFailed as exc:
             self._say("failed", str(exc))
             return exc.exit_code
+        except Exception as exc:  # the last line of the process: the daemon is told what it ends of
+            log.exception("it failed")
+            self._say("failed", f"{type(exc).__name__}: {exc}")
+            return WorkerFailed.exit_code
         self._end()
         return 0
 

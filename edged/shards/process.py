@@ -175,7 +175,7 @@ class ShardProcess:
             try:
                 self._channel.send((name, *args))
             except OSError as exc:
-                raise WorkerFailed(f"{self.name} takes no orders: {exc.strerror}") from exc
+                raise WorkerFailed(f"{self.name}: {self._how_it_ended()}") from exc
 
     def _hear(self) -> None:
         try:

@@ -114,6 +114,7 @@ class Shard:
         self._prepared: _Prepared | None = None
         self._assembled = NOTHING
         self._cameras: frozenset[str] = frozenset()
+        self._settled = True  # the routes lead to the engines in service
 
     def prepare(self, config: Config, secrets: Secrets, cameras: frozenset[str]) -> Lineup:
         """Load what these cameras need; see `Part`."""
@@ -141,7 +142,7 @@ class Shard:
         """Put what was prepared into service."""
         prepared, self._prepared = self._prepared, None
         assert prepared is not None, "nothing was prepared"  # noqa: S101 - its caller's order
-        config, self._cameras = prepared.config, prepared.cameras
+        config, self._cameras, self._settled = prepared.config, prepared.cameras, False
         self._engines.take_over(prepared.assembled)
         self._assembled = prepared.assembled
         self._fan_out.views = views_of(config)
@@ -160,6 +161,7 @@ class Shard:
         """Bring cameras and routes to a plan: nothing is decoded that no route leads on, before as after."""
         self._pool.rest(plan)
         self._set_routes(routes)
+        self._settled = True
         self._pool.wake(plan)
 
     def set_costs(self, costs: Mapping[str, Cost]) -> None:
@@ -175,7 +177,8 @@ class Shard:
 
     def report(self) -> ShardReport:
         """Return what this shard is at this moment; also close engines that nobody uses any more."""
-        self._engines.retire()
+        if self._settled:
+            self._engines.retire()
         return ShardReport(
             self._pool.reports(),
             self._dispatcher.counts(),
