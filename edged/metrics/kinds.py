@@ -34,7 +34,9 @@ KINDS: Mapping[str, Kind] = {
     "edged_status_timestamp_seconds": _gauge("Unix time of the status that all else is taken from"),
     "edged_scrape_duration_seconds": _gauge("what it took to make the page before this one"),
     "edged_scrapes_total": _counter("requests answered, by HTTP status", "code"),
-    "edged_thread_restarts_total": _counter("times that a thread was started again after a failure", "thread"),
+    "edged_thread_restarts_total": _counter(
+        "times that a thread was started again after a failure; one of another process is named shard:1/…", "thread"
+    ),
     "edged_thread_lost": _gauge("1 for a thread that the daemon goes on without", "thread"),
     "edged_stage_cpu_seconds_total": _counter("CPU time of the engines' threads: convert, infer, parse", "stage"),
     # tasks

@@ -27,6 +27,7 @@ from edged.supervisor import ONCE, Supervisor
 log = logging.getLogger(__name__)
 
 TICK_S = 0.1
+WAITING_MAX = 1000  # results
 
 
 class Server:
@@ -116,16 +117,23 @@ class Server:
         self._batches.append((engine, pictures, seconds))
 
     def _emit(self, result: Result, wait: bool) -> None:
-        """Hand a result on, from an engine worker's thread. One that may wait goes when the daemon takes it."""
-        if wait:
+        """Hand a result on, from an engine worker's thread. One that may wait goes when the daemon takes it.
+
+        Where the daemon takes nothing for a while the others wait as well: then frames are superseded, and counted.
+        """
+        if wait or len(self._out) >= WAITING_MAX:
             with self._sending:
-                self._send([("result", result, True)])
+                self._send([("result", result, wait)])
+            self._send_waiting()
         else:
             self._say("result", result, False)
 
     def _say(self, what: str, *values: Any) -> None:
         """Send something, or leave it to the thread that is sending: nobody waits for another here."""
         self._out.append((what, *values))
+        self._send_waiting()
+
+    def _send_waiting(self) -> None:
         while self._out and self._sending.acquire(blocking=False):
             try:
                 self._send([self._out.popleft() for _ in range(len(self._out))])
