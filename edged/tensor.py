@@ -46,3 +46,19 @@ class InputFormat:
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     pad: int = 114
+
+
+@dataclass(frozen=True)
+class Picking:
+    """Which entries of an output a parser looks at, so that an engine need not bring the others from its device.
+
+    One image's output is seen as entries of some channels each: (channels, entries), the entries in any number of
+    dimensions, or with `channels_last` (entries, channels). A parser looks at an entry where one of the channels from
+    `first` up to but not with `end` (None: all that follow) is `least` or more.
+    """
+
+    output: str
+    first: int
+    end: int | None
+    least: float
+    channels_last: bool = False

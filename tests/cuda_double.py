@@ -38,13 +38,16 @@ static Place blockIdx, blockDim, threadIdx;
 #define __global__
 #define __restrict__
 static inline int min(int a, int b) {{ return a < b ? a : b; }}
+static inline int atomicAdd(int *at, int more) {{ int before = *at; *at += more; return before; }}
 #if defined(__F16C__)
 #include <immintrin.h>
 static inline unsigned short half_bits(float value) {{ return _cvtss_sh(value, 0); }}
+static inline float float_of(unsigned short bits) {{ return _cvtsh_ss(bits); }}
 #elif defined(__aarch64__)
 static inline unsigned short half_bits(float value) {{
     __fp16 half = value; unsigned short bits; std::memcpy(&bits, &half, 2); return bits;
 }}
+static inline float float_of(unsigned short bits) {{ __fp16 half; std::memcpy(&half, &bits, 2); return half; }}
 #endif
 {source}
 struct Any {{ void *at; template <class T> operator T *() const {{ return (T *)at; }} }};

@@ -69,7 +69,7 @@ def measure_stages(load: Load, seconds: float) -> Stages:
 
     def infer(core: int, _: int) -> None:
         slots[core].submit(1)
-        slots[core].complete()
+        dict(slots[core].complete())
 
     def parse(_: int, turn: int) -> None:
         parser.parse(outputs[turn % len(outputs)], 0, fits[turn % len(fits)])

@@ -12,6 +12,7 @@ from edged.geometry import Fit
 from edged.results import Found
 from edged.tasks.base import ParserSettings
 from edged.tasks.boxes import MAX_BOXES, MOST_BOXES, BoxPicker
+from edged.tasks.entries import entries, picking_of
 from edged.tasks.labels import classes_differ, read_labels
 from edged.tasks.options import Options
 from edged.tasks.outputs import misfit, only_output
@@ -42,22 +43,21 @@ class FastestDet:
         if channels is not None and (why := classes_differ(channels - 5, settings)):
             raise misfit("fastestdet", needs, model, why)
         labels = read_labels("fastestdet", settings, channels and channels - 5)
-        self._output = output.name
+        self._rows, self._columns = output.shape[2:]
         self._score_min = settings.score_min
-        self._objectness_min = settings.score_min ** (1 / 0.6)
+        # no class score is above 1, so objectness alone already rules most cells out
+        self._picking = picking_of(output.name, 0, 1, settings.score_min ** (1 / 0.6))
         self._picker = BoxPicker(labels, settings.iou_max, max_boxes)
 
     def parse(self, outputs: Mapping[str, NDArray[np.generic]], index: int, fit: Fit) -> Found:
         """Return the boxes of image `index`."""
-        grid = outputs[self._output][index]
-        _, rows, columns = grid.shape
-        cells = grid.reshape(len(grid), -1)
+        rows = self._rows or outputs[self._picking.output].shape[2]
+        columns = self._columns or outputs[self._picking.output].shape[3]
         with np.errstate(all="ignore"):
-            # no class score is above 1, so objectness alone already rules most cells out
-            chosen = np.flatnonzero(cells[0] >= self._objectness_min)
+            chosen, cells = entries(outputs, self._picking, index)
             if not chosen.size:
                 return Found()
-            few = cells[:, chosen].astype(np.float32, copy=False)
+            few = cells.T
             scores = few[0] ** np.float32(0.6) * few[5:].max(axis=0) ** np.float32(0.4)
             enough = scores >= self._score_min
             if not enough.all():

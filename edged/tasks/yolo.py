@@ -14,6 +14,7 @@ from edged.geometry import Fit
 from edged.results import Found
 from edged.tasks.base import ParserSettings
 from edged.tasks.boxes import MAX_BOXES, MOST_BOXES, BoxPicker, corners_of
+from edged.tasks.entries import entries, picking_of
 from edged.tasks.labels import classes_differ, read_labels
 from edged.tasks.options import Options
 from edged.tasks.outputs import input_size, misfit, only_output
@@ -33,21 +34,18 @@ class Yolov8:
         output = only_output("yolov8", model, needs, 3)
         _, channels, boxes = output.shape
         count = _count_classes("yolov8", model, settings, needs, (channels, 4, boxes))
-        self._output = output.name
         self._score_min = settings.score_min
+        self._picking = picking_of(output.name, 4, None, settings.score_min)
         self._picker = BoxPicker(read_labels("yolov8", settings, count), settings.iou_max, max_boxes)
 
     def parse(self, outputs: Mapping[str, NDArray[np.generic]], index: int, fit: Fit) -> Found:
         """Return the boxes of image `index`."""
-        rows = outputs[self._output][index]
         with np.errstate(all="ignore"):
-            chosen = np.flatnonzero(rows[4:].max(axis=0) >= self._score_min)
-            if not chosen.size:
-                return Found()
-            few = rows[:, chosen].T.astype(np.float32)
-            class_ids = few[:, 4:].argmax(axis=1)
+            _, few = entries(outputs, self._picking, index)
             scores = few[:, 4:].max(axis=1)
-            return Found(self._picker.pick(corners_of(few[:, :4]), scores, class_ids, fit))
+            enough = scores >= self._score_min
+            few, scores = few[enough], scores[enough]
+            return Found(self._picker.pick(corners_of(few[:, :4]), scores, few[:, 4:].argmax(axis=1), fit))
 
 
 class Yolov5:
@@ -60,14 +58,14 @@ class Yolov5:
         max_boxes = options.whole("max_boxes", MAX_BOXES, 1, MOST_BOXES)
         options.close()
         output, count = _objectness_output("yolov5", model, settings)
-        self._output = output.name
         self._score_min = settings.score_min
+        self._picking = picking_of(output.name, 4, 5, settings.score_min, channels_last=True)
         self._picker = BoxPicker(read_labels("yolov5", settings, count), settings.iou_max, max_boxes)
 
     def parse(self, outputs: Mapping[str, NDArray[np.generic]], index: int, fit: Fit) -> Found:
         """Return the boxes of image `index`."""
         with np.errstate(all="ignore"):
-            _, few, scores, class_ids = _survivors(outputs[self._output][index], self._score_min)
+            _, few, scores, class_ids = _survivors(*entries(outputs, self._picking, index), self._score_min)
             return Found(self._picker.pick(corners_of(few[:, :4]), scores, class_ids, fit))
 
 
@@ -93,8 +91,9 @@ class Yolox:
             strides = ", ".join(map(str, self._strides))
             needs = f"{len(grid_of(*size, self._strides))} boxes for an input of {size[0]}x{size[1]}"
             raise misfit("yolox", f"{needs} with strides {strides}", model, "see options strides, decoded")
-        self._output = output.name
+        self._boxes = boxes
         self._score_min = settings.score_min
+        self._picking = picking_of(output.name, 4, 5, settings.score_min, channels_last=True)
         self._picker = BoxPicker(read_labels("yolox", settings, count), settings.iou_max, max_boxes)
 
     def parse(self, outputs: Mapping[str, NDArray[np.generic]], index: int, fit: Fit) -> Found:
@@ -103,14 +102,14 @@ class Yolox:
         Raises:
             ShapeError: the boxes are not as many as the grids of this input have cells.
         """
-        rows = outputs[self._output][index]
         with np.errstate(all="ignore"):
-            chosen, few, scores, class_ids = _survivors(rows, self._score_min)
+            chosen, few, scores, class_ids = _survivors(*entries(outputs, self._picking, index), self._score_min)
             centres = few[:, :4]
             if not self._decoded:
                 grid = grid_of(fit.width, fit.height, self._strides)
-                if len(grid) != len(rows):
-                    raise ShapeError(f"yolox: {len(grid)} grid cells, but the network gave {len(rows)} boxes")
+                boxes = self._boxes or outputs[self._picking.output].shape[1]
+                if len(grid) != boxes:
+                    raise ShapeError(f"yolox: {len(grid)} grid cells, but the network gave {boxes} boxes")
                 cells = grid[chosen]
                 place = (centres[:, :2] + cells[:, :2]) * cells[:, 2:]
                 centres = np.concatenate((place, np.exp(centres[:, 2:]) * cells[:, 2:]), axis=1)
@@ -128,11 +127,9 @@ def grid_of(width: int, height: int, strides: tuple[int, ...]) -> NDArray[np.flo
 
 
 def _survivors(
-    rows: NDArray[np.generic], score_min: float
+    chosen: NDArray[np.intp], few: NDArray[np.float32], score_min: float
 ) -> tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.float32], NDArray[np.intp]]:
-    """Return index, row, score and class of the boxes whose objectness times best class is enough."""
-    chosen = np.flatnonzero(rows[:, 4] >= score_min)  # type: ignore[operator]
-    few = rows[chosen].astype(np.float32)
+    """Return index, row, score and class of those whose objectness times best class is enough."""
     class_ids = few[:, 5:].argmax(axis=1)
     scores = few[:, 4] * few[:, 5:].max(axis=1)
     enough = scores >= score_min

@@ -109,7 +109,7 @@ def infer_ms(engines: Sequence[Engine], frame: Frame, pictures: int = 1) -> list
                 for _ in range(RUNS_A_ROUND):
                     begin_s = clock()
                     slot.submit(pictures)
-                    slot.complete()
+                    dict(slot.complete())  # a device brings what is read
                     row.append(clock() - begin_s)
             finally:
                 slot.release()

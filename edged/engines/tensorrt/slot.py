@@ -1,8 +1,12 @@
-"""What one inference works with: a stream, buffers, and for each batch size a context and CUDA graphs."""
+"""What one inference works with: a stream, buffers, and for each batch size a context and CUDA graphs.
+
+Outputs stay on the device until somebody wants them. What parsers have wanted once is brought with every inference that
+follows, in the same graph: a whole output, or of a large one the entries that a parser looks at.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,11 +14,12 @@ from edged.device.base import Device, DeviceError, Graph, Memory
 from edged.engines.base import EngineError
 from edged.engines.preprocess import Preprocessor
 from edged.engines.preprocess_device import DevicePreprocessor
+from edged.engines.tensorrt.entries import Entries
 from edged.engines.tensorrt.library import Library
 from edged.errors import BackendUnavailable
 from edged.frame import Frame
 from edged.geometry import Fit
-from edged.tensor import InputFormat, ModelSpec
+from edged.tensor import InputFormat, ModelSpec, Picking
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +27,31 @@ if TYPE_CHECKING:
 
 Feed = Literal["host", "device"]
 """Where the pictures of a batch are: it decides how they get into the network's input."""
+
+
+class SlotOutputs(Mapping[str, "NDArray[np.generic]"]):
+    """A slot's outputs by name, batch first, until it is released."""
+
+    def __init__(self, slot: TrtSlot, names: list[str]) -> None:
+        self._slot, self._names = slot, names
+
+    def __getitem__(self, name: str) -> NDArray[np.generic]:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._slot.output(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def picked(self, picking: Picking, index: int) -> tuple[NDArray[np.intp], NDArray[np.float32]] | None:
+        """Return positions and channels of the entries of image `index` that a parser looks at.
+
+        None where there are too many, or the output is small: then it is to be had as a whole.
+        """
+        return self._slot.picked(picking, index)
 
 
 class TrtSlot:
@@ -60,8 +90,12 @@ class TrtSlot:
         self._stream, self._done = device.stream(urgency), device.event()
         self._memory: dict[str, Memory] = {}
         self._host: dict[str, NDArray[np.generic]] = {}
-        self._graphs: dict[tuple[Feed, int], Graph] = {}
-        self._outputs = [spec.name for spec in model.outputs]
+        self._graphs: dict[tuple[Feed, int], tuple[int, Graph]] = {}  # with the number of wants that they bring
+        self._outputs = {spec.name: spec for spec in model.outputs}
+        self._wants: list[str | Picking] = []  # outputs, and entries of some, that parsers have wanted so far
+        self._here: set[str | Picking] = set()  # those that are on the host since the last inference
+        self._crowded: set[str] = set()  # outputs with too many entries in that inference
+        self._entries: dict[Picking, Entries | None] = {}  # None where the whole output is as quick
         self._count = 0
         self._frames: dict[int, Frame] = {}  # of this device, by place, until the inference is done
         self._host_fed: list[int] = []
@@ -117,7 +151,7 @@ class TrtSlot:
                 if graph is None:
                     graphs = False
                     break
-                self._graphs[feed, count] = graph
+                self._graphs[feed, count] = 0, graph
         if not graphs:
             self.forget_graphs()
         return graphs
@@ -142,7 +176,9 @@ class TrtSlot:
                 if self._frames:
                     self._await_frames()
                 mixed = self._frames and self._host_fed
-                graph = None if mixed else self._graphs.get((feed, self._count))
+                self._here = set(self._wants)
+                self._crowded.clear()
+                graph = None if mixed else self._graph(feed, self._count)
                 if graph is not None:
                     graph.launch(self._stream)
                 elif not self._enqueue(feed, self._count):
@@ -159,7 +195,55 @@ class TrtSlot:
         except DeviceError as exc:
             raise EngineError(f"tensorrt: {exc}") from exc
         self._let_go()
-        return {name: self._host[name][: self._count] for name in self._outputs}
+        return SlotOutputs(self, [*self._outputs])
+
+    def output(self, name: str) -> NDArray[np.generic]:
+        """Return one output as a whole; it comes with every inference from now on, unless it was just too crowded."""
+        self._want(name, keep=name not in self._crowded)
+        return self._host[name][: self._count]
+
+    def picked(self, picking: Picking, index: int) -> tuple[NDArray[np.intp], NDArray[np.float32]] | None:
+        """Return the entries of image `index` that a parser looks at, if they pay; see `SlotOutputs`."""
+        if picking not in self._entries:
+            self._entries[picking] = self._make_entries(picking)
+        entries = self._entries[picking]
+        if entries is None:
+            return None
+        self._want(picking)
+        found = entries.of(index)
+        if found is None:
+            self._crowded.add(picking.output)
+        return found
+
+    def _make_entries(self, picking: Picking) -> Entries | None:
+        shape, dtype = self._host[picking.output].shape, self._outputs[picking.output].dtype
+        if not Entries.pay(shape, dtype):
+            return None
+        try:
+            with self._device.active():
+                return Entries(self._device, picking, shape, dtype)
+        except DeviceError as exc:
+            raise EngineError(f"tensorrt: {exc}") from exc
+
+    def _want(self, want: str | Picking, *, keep: bool = True) -> None:
+        """Have something on the host: now, where the inference has not brought it, and later with each."""
+        if want in self._here:
+            return
+        try:
+            with self._device.active():
+                self._bring(want, self._count)
+                self._stream.synchronize()
+        except DeviceError as exc:
+            raise EngineError(f"tensorrt: {exc}") from exc
+        self._here.add(want)
+        if keep and want not in self._wants:
+            self._wants.append(want)
+
+    def _bring(self, want: str | Picking, count: int) -> None:
+        if isinstance(want, str):
+            self._device.copy_out(self._host[want][:count], self._memory[want], self._stream)
+        elif (entries := self._entries[want]) is not None:
+            entries.enqueue(count, self._memory[want.output], self._stream)
 
     def release(self) -> None:
         """Give the slot back."""
@@ -181,15 +265,31 @@ class TrtSlot:
             memory.free()
         if self._pictures is not None:
             self._pictures.free()
+        for entries in filter(None, self._entries.values()):
+            entries.free()
         self._memory, self._host, self._arena = {}, {}, None
         self._done.free()
         self._stream.free()
 
     def forget_graphs(self) -> None:
         """Go over to plain enqueues."""
-        for graph in self._graphs.values():
+        for _, graph in self._graphs.values():
             graph.free()
         self._graphs = {}
+
+    def _graph(self, feed: Feed, count: int) -> Graph | None:
+        """Return the graph of a batch, made anew where it brings less than is wanted by now."""
+        if (feed, count) not in self._graphs:
+            return None
+        brings, graph = self._graphs.pop((feed, count))
+        if brings < len(self._wants):
+            graph.free()
+            again = self._device.capture(self._stream, partial(self._enqueue, feed, count))
+            if again is None:
+                return None
+            brings, graph = len(self._wants), again
+        self._graphs[feed, count] = brings, graph
+        return graph
 
     def _size_for(self, count: int) -> int:
         """Return the batch size that takes so many: on a DLA not every one has an engine."""
@@ -224,6 +324,6 @@ class TrtSlot:
         done: bool = self._contexts[count].execute_async_v3(self._stream.handle)
         if not done:
             return False
-        for name in self._outputs:
-            self._device.copy_out(self._host[name][:count], self._memory[name], self._stream)
+        for want in self._wants:
+            self._bring(want, count)
         return True

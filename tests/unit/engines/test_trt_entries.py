@@ -1,0 +1,205 @@
+"""What is brought from the device: what parsers read, and of large outputs only the entries that they look at."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import cuda_double
+import numpy as np
+import pytest
+from cuda_double import HostDevice
+from parts import painted
+from trt_parts import board, build_into  # noqa: F401 - a fixture
+
+from edged.engines.base import EngineRequest
+from edged.engines.tensorrt import entries as device_entries
+from edged.engines.tensorrt.engine import TrtEngine
+from edged.engines.tensorrt.entries import MOST, Entries
+from edged.frame import Capture, Color, Frame, Picture, PixelFormat
+from edged.tasks.base import ParserSettings
+from edged.tasks.entries import entries, picking_of
+from edged.tasks.yolo import Yolov8
+from edged.tensor import InputFormat
+
+pytestmark = pytest.mark.skipif(cuda_double.COMPILER is None, reason=cuda_double.NO_COMPILER)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize(
+    ("channels_last", "first", "end"), [(False, 4, None), (False, 0, 1), (True, 4, 5), (True, 5, 9)]
+)
+def test_the_kernel_picks_what_numpy_does(dtype, channels_last, first, end):
+    """A batch of three, thresholds at values that occur, nothing and NaN among them."""
+    rng = np.random.default_rng(2)
+    shape = (3, 500, 12) if channels_last else (3, 12, 20, 25)
+    output = rng.uniform(0, 1, shape).astype(dtype) ** 3
+    output[1] = 0
+    output[2].flat[::7] = np.nan
+    for threshold in (0.0, float(output[0].flat[77]), 0.9, 2.0):
+        picking = picking_of("o", first, end, threshold, channels_last=channels_last)
+        wanted = [entries({"o": output}, picking, index) for index in range(3)]
+        device = HostDevice()
+        with device.active():
+            stream, memory = device.stream(), device.allocate(output.nbytes)
+            device.copy_in(memory, output, stream)
+            picked = Entries(device, picking, shape, dtype)
+            for _ in range(2):
+                picked.enqueue(3, memory, stream)
+                stream.synchronize()
+            for index, (positions, values) in enumerate(wanted):
+                assert values.dtype == np.float32
+                pairs = zip(
+                    surely(positions, values, first, end, threshold),
+                    surely(*picked.of(index), first, end, threshold),
+                    strict=True,
+                )
+                assert all(np.array_equal(one, other, equal_nan=True) for one, other in pairs)
+            picked.free()
+            memory.free()
+            stream.free()
+        assert not device.alive
+
+
+def surely(positions, values, first, end, threshold):
+    """Return the entries that a parser takes of those it looks at; of one with NaN it takes nothing."""
+    taken = values[:, first:end].max(axis=1, initial=-1) >= np.float32(threshold)
+    return positions[taken], values[taken]
+
+
+def test_where_there_are_too_many_none_are_picked():
+    output = np.ones((2, 6, MOST + 1), np.float32)
+    output[1, :, 1:] = 0
+    device = HostDevice()
+    with device.active():
+        stream, memory = device.stream(), device.allocate(output.nbytes)
+        device.copy_in(memory, output, stream)
+        picked = Entries(device, picking_of("o", 4, None, 0.5), output.shape, "float32")
+        picked.enqueue(2, memory, stream)
+        stream.synchronize()
+        assert picked.of(0) is None
+        assert picked.of(1)[0].tolist() == [0]
+
+
+def test_only_large_outputs_are_worth_it():
+    assert Entries.pay((1, 84, 8400), "float32")
+    assert not Entries.pay((16, 85, 22, 22), "float32")
+    assert not Entries.pay((1, 84, 8400), "int32")
+
+
+@pytest.fixture
+def machine(board):  # noqa: F811
+    return board("10.3.0")
+
+
+@pytest.fixture
+def wanted(machine, model, tmp_path):
+    request = EngineRequest(model(), InputFormat(), batch=2, store=tmp_path)
+    build_into(request)
+    return request
+
+
+@pytest.fixture
+def engine(wanted):
+    with closing(TrtEngine(wanted)) as engine:
+        yield engine
+
+
+class Copies:
+    """Counts what is copied from the device, in bytes, and what kernels pick."""
+
+    def __init__(self, machine, monkeypatch):
+        self.bytes = 0
+        copy_out = HostDevice.copy_out
+
+        def counted(device, array, memory, stream):
+            stream.do(lambda: self.count(array.nbytes))
+            copy_out(device, array, memory, stream)
+
+        monkeypatch.setattr(HostDevice, "copy_out", counted)
+
+    def count(self, nbytes):
+        self.bytes += nbytes
+
+    def taken(self):
+        taken, self.bytes = self.bytes, 0
+        return taken
+
+
+def frame(number):
+    picture = Picture(64, 48, PixelFormat.NV12, Color(), (painted(number), np.full((24, 32, 2), 128, np.uint8)))
+    return Frame("c", 0, picture, Capture(0, 0, "arrival"), 0, 0)
+
+
+def infer(engine, numbers, read):
+    """Run one batch on one slot after the other, so that each comes twice, and return what `read` makes of it."""
+    slot = engine.reserve(1)
+    fits = [slot.fill(index, frame(number)) for index, number in enumerate(numbers)]
+    slot.submit(len(numbers))
+    outputs = slot.complete()
+    found = [read(outputs, index, fit) for index, fit in enumerate(fits)]
+    slot.release()
+    return found
+
+
+def test_outputs_that_nobody_reads_stay_where_they_are(engine, machine, monkeypatch):
+    copies = Copies(machine, monkeypatch)
+    for _ in range(2 * engine.workers):
+        infer(engine, [5], lambda *_: None)
+    assert copies.taken() == 0
+
+
+def test_what_was_read_once_comes_with_every_inference_in_its_graph(engine, machine, monkeypatch):
+    copies = Copies(machine, monkeypatch)
+
+    def read(outputs, index, _):
+        x, y = outputs["output"][index, :2, 0]
+        return round(x - 0.5) + 64 * round(y - 0.5)
+
+    for number in range(3 * engine.workers):
+        assert infer(engine, [number, number + 1], read) == [number, number + 1]
+        assert copies.taken() == 2 * 6 * 8 * 4
+    assert {name: value.shape for name, value in slot_outputs(engine).items()} == {"output": (1, 6, 8)}
+    with pytest.raises(KeyError):
+        slot_outputs(engine)["other"]
+
+
+def slot_outputs(engine):
+    slot = engine.reserve(1)
+    slot.fill(0, frame(1))
+    slot.submit(1)
+    outputs = slot.complete()
+    found = {name: np.array(value) for name, value in outputs.items()}
+    slot.release()
+    return found
+
+
+def test_a_parser_of_a_large_output_gets_only_the_entries_it_looks_at(engine, wanted, machine, monkeypatch):
+    """With the same result as from the whole output, and 4 bytes an image copied instead of it."""
+    parser = Yolov8(engine.model, ParserSettings(("a", "b"), score_min=0.5))
+    numbers = [[n, 4 * n + 1] for n in range(3 * engine.workers)]
+    whole = [infer(engine, pair, parser.parse) for pair in numbers]
+    monkeypatch.setattr(device_entries, "PAYS_BYTES", 0)
+    copies = Copies(machine, monkeypatch)
+    with closing(TrtEngine(wanted)) as other:
+        assert [infer(other, pair, parser.parse) for pair in numbers] == whole
+        launches = sum(graph.launches for graph in machine.device.graphs)
+        assert launches == len(numbers), "each inference is one graph, before and after the first one of its slot"
+    assert copies.taken() == len(numbers) * 2 * 4
+
+
+def test_a_crowded_picture_is_read_as_a_whole_and_the_next_one_is_picked_again(engine, machine, monkeypatch):
+    monkeypatch.setattr(device_entries, "PAYS_BYTES", 0)
+    parser = Yolov8(engine.model, ParserSettings(("a", "b"), score_min=0.5))
+    copies = Copies(machine, monkeypatch)
+    real = Entries.of
+    for _ in range(engine.workers):
+        (first,) = infer(engine, [9], parser.parse)
+    copies.taken()
+    for _ in range(engine.workers):
+        monkeypatch.setattr(Entries, "of", lambda *_: None)
+        assert infer(engine, [9], parser.parse) == [first]
+        assert copies.taken() == 2 * 4 + 6 * 8 * 4
+    monkeypatch.setattr(Entries, "of", real)
+    for _ in range(engine.workers):
+        assert infer(engine, [9], parser.parse) == [first]
+        assert copies.taken() == 2 * 4
