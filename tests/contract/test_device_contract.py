@@ -12,10 +12,12 @@ from pictures import FORMATS, Uploaded, frame_of, picture_of, reference
 from edged.device.gpu import open_device
 from edged.engines.preprocess import Preprocessor
 from edged.engines.preprocess_device import DevicePreprocessor
+from edged.engines.tensorrt.entries import MOST, Entries
 from edged.errors import BackendUnavailable, ShapeError
 from edged.frame import Color, Picture, PixelFormat
 from edged.geometry import fit_frame
 from edged.lens import Equidistant, KannalaBrandt, View
+from edged.tasks.entries import entries, picking_of
 from edged.tensor import InputFormat
 
 HALF_EPSILON = 2**-11  # relative rounding of float16
@@ -147,3 +149,54 @@ def test_a_stream_waits_for_an_event_of_another_one(device):
     for thing in (event, first, second, one, two):
         thing.free()
         thing.free()
+
+
+def picked_from(device, output, picking):
+    """Return what the kernel picks of each image of an output, twice with the same memory."""
+    with ExitStack() as undo:
+        stream, memory = device.stream(), device.allocate(output.nbytes)
+        undo.callback(stream.free)
+        undo.callback(memory.free)
+        host = device.pinned(output.shape, output.dtype)
+        host[:] = output
+        device.copy_in(memory, host, stream)
+        picked = Entries(device, picking, output.shape, output.dtype.name)
+        undo.callback(picked.free)
+        for _ in range(2):
+            picked.enqueue(len(output), memory, stream)
+            stream.synchronize()
+        return [picked.of(index) for index in range(len(output))]
+
+
+def surely(positions, values, picking, threshold):
+    """Return the entries that a parser takes of those it looks at; of one with NaN it takes nothing."""
+    taken = values[:, picking.first : picking.end].max(axis=1, initial=-1) >= np.float32(threshold)
+    return positions[taken], values[taken]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize(
+    ("channels_last", "first", "end"), [(False, 4, None), (False, 0, 1), (True, 4, 5), (True, 5, 9)]
+)
+def test_entries_are_picked_as_numpy_does(device, dtype, channels_last, first, end):
+    """A batch of three, thresholds at values that occur, nothing and NaN among them."""
+    rng = np.random.default_rng(2)
+    shape = (3, 500, 12) if channels_last else (3, 12, 20, 25)
+    output = rng.uniform(0, 1, shape).astype(dtype) ** 3
+    output[1] = 0
+    output[2].flat[::7] = np.nan
+    for threshold in (0.0, float(output[0].flat[77]), 0.9, 2.0):
+        picking = picking_of("o", first, end, threshold, channels_last=channels_last)
+        for index, found in enumerate(picked_from(device, output, picking)):
+            wanted = entries({"o": output}, picking, index)
+            assert found[1].dtype == wanted[1].dtype == np.float32
+            for one, other in zip(surely(*found, picking, threshold), surely(*wanted, picking, threshold), strict=True):
+                assert np.array_equal(one, other, equal_nan=True)
+
+
+def test_where_too_many_entries_are_looked_at_none_are_picked(device):
+    output = np.ones((2, 6, MOST + 1), np.float32)
+    output[1, :, 1:] = 0
+    crowded, (positions, values) = picked_from(device, output, picking_of("o", 4, None, 0.5))
+    assert crowded is None
+    assert (positions.tolist(), values.tolist()) == ([0], [[1.0] * 6])

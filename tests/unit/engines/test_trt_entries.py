@@ -14,70 +14,13 @@ from trt_parts import board, build_into  # noqa: F401 - a fixture
 from edged.engines.base import EngineRequest
 from edged.engines.tensorrt import entries as device_entries
 from edged.engines.tensorrt.engine import TrtEngine
-from edged.engines.tensorrt.entries import MOST, Entries
+from edged.engines.tensorrt.entries import Entries
 from edged.frame import Capture, Color, Frame, Picture, PixelFormat
 from edged.tasks.base import ParserSettings
-from edged.tasks.entries import entries, picking_of
 from edged.tasks.yolo import Yolov8
 from edged.tensor import InputFormat
 
 pytestmark = pytest.mark.skipif(cuda_double.COMPILER is None, reason=cuda_double.NO_COMPILER)
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
-@pytest.mark.parametrize(
-    ("channels_last", "first", "end"), [(False, 4, None), (False, 0, 1), (True, 4, 5), (True, 5, 9)]
-)
-def test_the_kernel_picks_what_numpy_does(dtype, channels_last, first, end):
-    """A batch of three, thresholds at values that occur, nothing and NaN among them."""
-    rng = np.random.default_rng(2)
-    shape = (3, 500, 12) if channels_last else (3, 12, 20, 25)
-    output = rng.uniform(0, 1, shape).astype(dtype) ** 3
-    output[1] = 0
-    output[2].flat[::7] = np.nan
-    for threshold in (0.0, float(output[0].flat[77]), 0.9, 2.0):
-        picking = picking_of("o", first, end, threshold, channels_last=channels_last)
-        wanted = [entries({"o": output}, picking, index) for index in range(3)]
-        device = HostDevice()
-        with device.active():
-            stream, memory = device.stream(), device.allocate(output.nbytes)
-            device.copy_in(memory, output, stream)
-            picked = Entries(device, picking, shape, dtype)
-            for _ in range(2):
-                picked.enqueue(3, memory, stream)
-                stream.synchronize()
-            for index, (positions, values) in enumerate(wanted):
-                assert values.dtype == np.float32
-                pairs = zip(
-                    surely(positions, values, first, end, threshold),
-                    surely(*picked.of(index), first, end, threshold),
-                    strict=True,
-                )
-                assert all(np.array_equal(one, other, equal_nan=True) for one, other in pairs)
-            picked.free()
-            memory.free()
-            stream.free()
-        assert not device.alive
-
-
-def surely(positions, values, first, end, threshold):
-    """Return the entries that a parser takes of those it looks at; of one with NaN it takes nothing."""
-    taken = values[:, first:end].max(axis=1, initial=-1) >= np.float32(threshold)
-    return positions[taken], values[taken]
-
-
-def test_where_there_are_too_many_none_are_picked():
-    output = np.ones((2, 6, MOST + 1), np.float32)
-    output[1, :, 1:] = 0
-    device = HostDevice()
-    with device.active():
-        stream, memory = device.stream(), device.allocate(output.nbytes)
-        device.copy_in(memory, output, stream)
-        picked = Entries(device, picking_of("o", 4, None, 0.5), output.shape, "float32")
-        picked.enqueue(2, memory, stream)
-        stream.synchronize()
-        assert picked.of(0) is None
-        assert picked.of(1)[0].tolist() == [0]
 
 
 def test_only_large_outputs_are_worth_it():
