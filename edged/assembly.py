@@ -7,6 +7,8 @@ import logging
 from collections.abc import Container, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING
 
 from edged.camera import SOURCES
 from edged.config import Config, ControlConfig, PublishConfig, Secrets, TaskConfig, config_error
@@ -15,10 +17,15 @@ from edged.engines.arranging import Arranged, Want
 from edged.engines.base import Engine, EngineError, EngineFacts, EngineRequest
 from edged.engines.worker import LoadedEngine
 from edged.errors import BackendUnavailable, ConfigError
+from edged.geometry import Fit, fit_frame
 from edged.publish.curve import Guarded, guard_fault
 from edged.rundir import check_ipc_path
 from edged.tasks import PARSERS
 from edged.tasks.base import Parser, ParserSettings
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 log = logging.getLogger(__name__)
 
@@ -166,6 +173,16 @@ class _Assembly:
             if key not in self.running.engines:
                 loaded.engine.close()
 
+    def prime_new(self) -> None:
+        """Let the new engines know what will be read of their outputs."""
+        for origin, (key, loaded) in self.engines.items():
+            if key not in self.running.engines:
+                height, width = loaded.engine.model.inputs[0].shape[2:]
+                size = (width or 1, height or 1)
+                fit = fit_frame(size, size, origin.request.input.fit)
+                parsers = [parser for built, _, _, parser in self.built if built == key]
+                loaded.engine.prime([partial(_read, parser, fit) for parser in parsers])
+
     def _bind(self, name: str, task: TaskConfig, key: str, loaded: LoadedEngine, parser_class: type[Parser]) -> None:
         model = task.model
         settings = ParserSettings(model.labels, model.keep, model.score_min, model.iou_max, dict(model.options))
@@ -181,6 +198,10 @@ class _Assembly:
             self.built.append((key, model.parser, settings, parser))
         self.task_engine[name] = key
         self.parsers[name] = parser
+
+
+def _read(parser: Parser, fit: Fit, outputs: Mapping[str, NDArray[np.generic]]) -> None:
+    parser.parse(outputs, 0, fit)
 
 
 def arrangements(config: Config) -> Arrangements:
@@ -253,6 +274,7 @@ def _assembled(assembly: _Assembly, config: Config, tasks: Container[str]) -> As
             assembly.add(name, task)
     if assembly.faults:
         raise config_error(assembly.faults)
+    assembly.prime_new()
     engines = dict(assembly.engines.values())
     origins = {origin: key for origin, (key, _) in assembly.engines.items()}
     return Assembled(engines, assembly.task_engine, assembly.parsers, assembly.blocked, assembly.chosen, origins)

@@ -62,7 +62,7 @@ def measure_stages(load: Load, seconds: float) -> Stages:
     for frame in frames:
         fits.append(slots[0].fill(0, frame))
         slots[0].submit(1)
-        outputs.append(slots[0].complete())
+        outputs.append({name: np.array(value) for name, value in slots[0].complete().items()})
 
     def fill(core: int, turn: int) -> None:
         slots[core].fill(0, frames[turn % len(frames)])

@@ -8,6 +8,7 @@ with something on it, so a context is pushed only for the length of a `with` blo
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -83,6 +84,7 @@ class Gpu:
         self._context: Any = device.retain_primary_context()
         self.context = int(self._context.handle)
         self._modules: dict[bytes, Any] = {}
+        self._loading = threading.Lock()
 
     def active(self) -> _Active:
         """Push the primary context, and pop it at the end."""
@@ -128,8 +130,9 @@ class Gpu:
         """Compile with NVRTC, and load what it made once."""
         image = _compiled(source, self.capability, tuple(defines))
         driver = self._driver
-        if image not in self._modules:
-            self._modules[image] = _must(driver, driver.cuModuleLoadData(image))
+        with self._loading:  # workers may ask at the same time
+            if image not in self._modules:
+                self._modules[image] = _must(driver, driver.cuModuleLoadData(image))
         function = _must(driver, driver.cuModuleGetFunction(self._modules[image], name.encode()))
         return _Kernel(driver, function, tuple(TYPES[letter] for letter in layout))
 

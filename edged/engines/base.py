@@ -7,7 +7,7 @@ lives on a device is read where it is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -88,6 +88,10 @@ class Slot(Protocol):
         """Give the slot back to its engine."""
 
 
+Reader = Callable[[Mapping[str, "NDArray[np.generic]"]], object]
+"""Reads outputs as a parser will, of an inference of nothing."""
+
+
 class Engine(Protocol):
     """One network, loaded once, on one device. Loading happens in the constructor; any thread may reserve slots.
 
@@ -103,10 +107,15 @@ class Engine(Protocol):
     fixed_batch: bool
     workers: int
     """How many threads can use it at once."""
-    note: str
-    """How it runs, in a few words for people, where there is more than one way; else nothing."""
+
+    @property
+    def note(self) -> str:
+        """How it runs, in a few words for people, where there is more than one way; else nothing."""
 
     def __init__(self, request: EngineRequest) -> None: ...
+
+    def prime(self, readers: Sequence[Reader]) -> None:
+        """Learn what will be read of the outputs. Before anybody else uses the engine; it need not be called."""
 
     def reserve(self, timeout_s: float) -> Slot | None:
         """Take a free slot, or None when none became free in time."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import queue
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from edged.engines.base import EngineError, EngineRequest
+from edged.engines.base import EngineError, EngineRequest, Reader
 from edged.engines.preprocess import Preprocessor
 from edged.engines.store import Store, engine_key
 from edged.errors import BackendUnavailable, ConfigError
@@ -48,6 +48,9 @@ class OrtEngine:
         for slot in slots:
             self._slots.put(slot)
         _warm_up(slots)
+
+    def prime(self, readers: Sequence[Reader]) -> None:
+        """There is nothing to learn: all outputs are on the host."""
 
     def reserve(self, timeout_s: float) -> OrtSlot | None:
         """Take a free slot; there is one for each core."""

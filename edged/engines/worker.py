@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edged.engines.base import Slot
+from edged.engines.base import EngineError, Slot
 from edged.engines.serving import (
     Dispatch,
     EngineHolder,
@@ -160,6 +160,8 @@ class EngineWorker:
                 begin_ns, cpu_ns = time.monotonic_ns(), time.thread_time_ns()
                 try:
                     found[parse] = parse(outputs, index, fit)
+                except EngineError:  # reading outputs may have to wait for the device
+                    raise
                 except Exception:  # a user's parser is foreign code: its bug costs its own results only
                     text = "task %s: its parser failed on %r"
                     log.exception(text, task, job.frame, extra=about(task=task, event="parser_failed"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 from edged.device import gpu
 from edged.device.base import Device, DeviceError
-from edged.engines.base import EngineError, EngineRequest
+from edged.engines.base import EngineError, EngineRequest, Reader
 from edged.engines.ort import picture_input
 from edged.engines.store import EngineMissing, Store
 from edged.engines.tensorrt.contexts import make_contexts, static_contexts
@@ -85,7 +85,25 @@ class TrtEngine:
                 slot.forget_graphs()
             self._slots.put(slot)
         self.workers = len(self._all)
-        self.note = self._how(graphs)
+
+    @property
+    def note(self) -> str:
+        """Return how inferences are started."""
+        if all(slot.all_recorded for slot in self._all):
+            return "CUDA graphs"
+        return "plain enqueue: " + ("a DLA engine cannot be recorded" if self._place.dla is not None
+                                    else "the engine cannot be recorded as a CUDA graph")  # fmt: skip
+
+    def prime(self, readers: Sequence[Reader]) -> None:
+        """Run each slot once, let the readers read, and record what they read. Nobody else uses the engine yet."""
+        for slot in self._all:
+            slot.submit(1)
+            outputs = slot.complete()
+            for read in readers:
+                with suppress(Exception):  # a parser that fails says so when it has a picture
+                    read(outputs)
+            with self._device.active():
+                slot.record()
 
     def _for_contexts(self, data: bytes, library: Library, *, apart: bool) -> Iterator[Any]:
         """Yield the engine of one context after another: the same one, or where they must be `apart` a new copy."""
@@ -93,12 +111,6 @@ class TrtEngine:
             yield self._engines[-1]
             if apart:
                 self._engines.append(_deserialize(data, self._place, library))
-
-    def _how(self, graphs: bool) -> str:
-        if graphs:
-            return "CUDA graphs"
-        return "plain enqueue: " + ("a DLA engine cannot be recorded" if self._place.dla is not None
-                                    else "the engine cannot be recorded as a CUDA graph")  # fmt: skip
 
     def reserve(self, timeout_s: float) -> TrtSlot | None:
         """Take a free slot; each has its own context and stream."""

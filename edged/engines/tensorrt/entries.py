@@ -42,10 +42,10 @@ class Entries:
         self._device = device
         defines = ["HALF"] if dtype == "float16" else []
         self._kernel = device.kernel(kernels.source("entries"), "entries", LAYOUT, defines)
-        self._counter = device.allocate(4 * batch)
         self._none, self._found = (cast("NDArray[np.int32]", device.pinned((batch,), np.int32)) for _ in range(2))
         self._positions = cast("NDArray[np.int32]", device.pinned((batch, MOST), np.int32))
         self._values = cast("NDArray[np.float32]", device.pinned((batch, MOST, self._channels), np.float32))
+        self._counter = device.allocate(4 * batch)  # last: what is page-locked goes by itself
 
     @staticmethod
     def pay(shape: tuple[int, ...], dtype: str) -> bool:

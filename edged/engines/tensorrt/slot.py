@@ -1,12 +1,14 @@
 """What one inference works with: a stream, buffers, and for each batch size a context and CUDA graphs.
 
-Outputs stay on the device until somebody wants them. What parsers have wanted once is brought with every inference that
-follows, in the same graph: a whole output, or of a large one the entries that a parser looks at.
+Outputs stay on the device until somebody reads them. What is read is brought with every inference from then on, in the
+same graph: a whole output, or of a large one the entries that a parser looks at. What nobody reads any more is left.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,19 +27,40 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+log = logging.getLogger(__name__)
+
+LEFT_AFTER = 500  # inferences in which nobody read something
+CROWDED_MAX = 16  # inferences in a row with too many entries, after which the output comes as a whole
+
 Feed = Literal["host", "device"]
 """Where the pictures of a batch are: it decides how they get into the network's input."""
 
 
+Want = str | Picking
+"""What somebody reads: an output, or entries of one."""
+
+
+@dataclass(frozen=True)
+class _Recorded:
+    """A graph, what it brings, and for which turn of the slot's wants it was made."""
+
+    graph: Graph
+    brings: frozenset[Want]
+    turn: int
+
+
 class SlotOutputs(Mapping[str, "NDArray[np.generic]"]):
-    """A slot's outputs by name, batch first, until it is released."""
+    """A slot's outputs by name, batch first, until it is released. Reading one may wait for the device."""
 
     def __init__(self, slot: TrtSlot, names: list[str]) -> None:
         self._slot, self._names = slot, names
+        self.over = False
 
     def __getitem__(self, name: str) -> NDArray[np.generic]:
         if name not in self._names:
             raise KeyError(name)
+        if self.over:
+            raise EngineError("tensorrt: outputs were read after their slot was released")
         return self._slot.output(name)
 
     def __iter__(self) -> Iterator[str]:
@@ -51,7 +74,7 @@ class SlotOutputs(Mapping[str, "NDArray[np.generic]"]):
 
         None where there are too many, or the output is small: then it is to be had as a whole.
         """
-        return self._slot.picked(picking, index)
+        return None if self.over else self._slot.picked(picking, index)
 
 
 class TrtSlot:
@@ -87,15 +110,19 @@ class TrtSlot:
         self._library, self._device, self._fixed = library, device, fixed
         self._contexts, self._arena = dict(contexts), arena
         self._give_back = give_back
+        self.all_recorded = False
         self._stream, self._done = device.stream(urgency), device.event()
         self._memory: dict[str, Memory] = {}
         self._host: dict[str, NDArray[np.generic]] = {}
-        self._graphs: dict[tuple[Feed, int], tuple[int, Graph]] = {}  # with the number of wants that they bring
+        self._graphs: dict[tuple[Feed, int], _Recorded] = {}
         self._outputs = {spec.name: spec for spec in model.outputs}
-        self._wants: list[str | Picking] = []  # outputs, and entries of some, that parsers have wanted so far
-        self._here: set[str | Picking] = set()  # those that are on the host since the last inference
+        self._wants: dict[Want, int] = {}  # what each inference brings, and how many ago it was read
+        self._turn = 0  # of the wants: with each change the graphs are recorded anew
+        self._here: set[Want] = set()  # what is on the host since the last inference
         self._crowded: set[str] = set()  # outputs with too many entries in that inference
         self._entries: dict[Picking, Entries | None] = {}  # None where the whole output is as quick
+        self._crowds: dict[Picking, int] = {}  # inferences in a row with too many entries
+        self._given: SlotOutputs | None = None
         self._count = 0
         self._frames: dict[int, Frame] = {}  # of this device, by place, until the inference is done
         self._host_fed: list[int] = []
@@ -151,9 +178,10 @@ class TrtSlot:
                 if graph is None:
                     graphs = False
                     break
-                self._graphs[feed, count] = 0, graph
+                self._graphs[feed, count] = _Recorded(graph, frozenset(), self._turn)
         if not graphs:
             self.forget_graphs()
+        self.all_recorded = graphs
         return graphs
 
     def fill(self, index: int, frame: Frame) -> Fit:
@@ -176,11 +204,12 @@ class TrtSlot:
                 if self._frames:
                     self._await_frames()
                 mixed = self._frames and self._host_fed
-                self._here = set(self._wants)
+                self._forget_unread()
                 self._crowded.clear()
-                graph = None if mixed else self._graph(feed, self._count)
-                if graph is not None:
-                    graph.launch(self._stream)
+                recorded = None if mixed else self._recorded(feed, self._count)
+                self._here = set(self._wants if recorded is None else recorded.brings)
+                if recorded is not None:
+                    recorded.graph.launch(self._stream)
                 elif not self._enqueue(feed, self._count):
                     raise EngineError(f"tensorrt: inference of {self._input!r} failed: {self._library.why()}")
                 self._done.record(self._stream)
@@ -195,7 +224,8 @@ class TrtSlot:
         except DeviceError as exc:
             raise EngineError(f"tensorrt: {exc}") from exc
         self._let_go()
-        return SlotOutputs(self, [*self._outputs])
+        self._given = SlotOutputs(self, [*self._outputs])
+        return self._given
 
     def output(self, name: str) -> NDArray[np.generic]:
         """Return one output as a whole; it comes with every inference from now on, unless it was just too crowded."""
@@ -213,6 +243,9 @@ class TrtSlot:
         found = entries.of(index)
         if found is None:
             self._crowded.add(picking.output)
+            self._crowds[picking] = self._crowds.get(picking, 0) + 1
+        else:
+            self._crowds.pop(picking, None)
         return found
 
     def _make_entries(self, picking: Picking) -> Entries | None:
@@ -222,11 +255,14 @@ class TrtSlot:
         try:
             with self._device.active():
                 return Entries(self._device, picking, shape, dtype)
-        except DeviceError as exc:
-            raise EngineError(f"tensorrt: {exc}") from exc
+        except (DeviceError, BackendUnavailable) as exc:
+            log.warning("tensorrt: output %r comes as a whole: %s", picking.output, exc)
+            return None
 
-    def _want(self, want: str | Picking, *, keep: bool = True) -> None:
+    def _want(self, want: Want, *, keep: bool = True) -> None:
         """Have something on the host: now, where the inference has not brought it, and later with each."""
+        if want in self._wants:
+            self._wants[want] = 0
         if want in self._here:
             return
         try:
@@ -237,9 +273,26 @@ class TrtSlot:
             raise EngineError(f"tensorrt: {exc}") from exc
         self._here.add(want)
         if keep and want not in self._wants:
-            self._wants.append(want)
+            self._wants[want] = 0
+            self._turn += 1
 
-    def _bring(self, want: str | Picking, count: int) -> None:
+    def _forget_unread(self) -> None:
+        """Leave what nobody has read for long, and the entries of outputs that are always crowded."""
+        for want in self._wants:
+            self._wants[want] += 1
+        over = {want for want, unread in self._wants.items() if unread > LEFT_AFTER}
+        crowded = {picking for picking, often in self._crowds.items() if often > CROWDED_MAX}
+        for want in over | crowded:
+            self._wants.pop(want, None)
+            self._turn += 1
+            if isinstance(want, Picking):
+                if (entries := self._entries.pop(want, None)) is not None:
+                    entries.free()
+                if want in crowded:
+                    self._entries[want] = None
+                    del self._crowds[want]
+
+    def _bring(self, want: Want, count: int) -> None:
         if isinstance(want, str):
             self._device.copy_out(self._host[want][:count], self._memory[want], self._stream)
         elif (entries := self._entries[want]) is not None:
@@ -247,6 +300,8 @@ class TrtSlot:
 
     def release(self) -> None:
         """Give the slot back."""
+        if self._given is not None:
+            self._given.over, self._given = True, None
         if self._frames:  # it was filled and not completed
             with self._device.active():
                 self._stream.synchronize()
@@ -273,23 +328,30 @@ class TrtSlot:
 
     def forget_graphs(self) -> None:
         """Go over to plain enqueues."""
-        for _, graph in self._graphs.values():
-            graph.free()
+        self.all_recorded = False
+        for recorded in self._graphs.values():
+            recorded.graph.free()
         self._graphs = {}
 
-    def _graph(self, feed: Feed, count: int) -> Graph | None:
-        """Return the graph of a batch, made anew where it brings less than is wanted by now."""
-        if (feed, count) not in self._graphs:
+    def record(self) -> None:
+        """Make the graphs of all batches bring what is wanted by now."""
+        for feed, count in list(self._graphs):
+            self._recorded(feed, count)
+
+    def _recorded(self, feed: Feed, count: int) -> _Recorded | None:
+        """Return the graph of a batch, made anew where something else is wanted by now; None: there is none."""
+        known = self._graphs.get((feed, count))
+        if known is None or known.turn == self._turn:
+            return known
+        del self._graphs[feed, count]
+        known.graph.free()
+        graph = self._device.capture(self._stream, partial(self._enqueue, feed, count))
+        if graph is None:
+            log.warning("tensorrt: a batch of %d cannot be recorded any more: its inferences are enqueued", count)
+            self.all_recorded = False
             return None
-        brings, graph = self._graphs.pop((feed, count))
-        if brings < len(self._wants):
-            graph.free()
-            again = self._device.capture(self._stream, partial(self._enqueue, feed, count))
-            if again is None:
-                return None
-            brings, graph = len(self._wants), again
-        self._graphs[feed, count] = brings, graph
-        return graph
+        self._graphs[feed, count] = _Recorded(graph, frozenset(self._wants), self._turn)
+        return self._graphs[feed, count]
 
     def _size_for(self, count: int) -> int:
         """Return the batch size that takes so many: on a DLA not every one has an engine."""

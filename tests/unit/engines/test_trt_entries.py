@@ -11,11 +11,14 @@ from cuda_double import HostDevice
 from parts import painted
 from trt_parts import board, build_into  # noqa: F401 - a fixture
 
-from edged.engines.base import EngineRequest
+from edged.device.base import DeviceError
+from edged.engines.base import EngineError, EngineRequest
 from edged.engines.tensorrt import entries as device_entries
+from edged.engines.tensorrt import slot as device_slot
 from edged.engines.tensorrt.engine import TrtEngine
 from edged.engines.tensorrt.entries import Entries
 from edged.frame import Capture, Color, Frame, Picture, PixelFormat
+from edged.geometry import fit_frame
 from edged.tasks.base import ParserSettings
 from edged.tasks.yolo import Yolov8
 from edged.tensor import InputFormat
@@ -146,3 +149,78 @@ def test_a_crowded_picture_is_read_as_a_whole_and_the_next_one_is_picked_again(e
     for _ in range(engine.workers):
         assert infer(engine, [9], parser.parse) == [first]
         assert copies.taken() == 2 * 4
+
+
+def test_an_engine_that_was_primed_records_once_what_parsers_read(engine, machine, monkeypatch):
+    parser = Yolov8(engine.model, ParserSettings(("a", "b"), score_min=0.5))
+    fit, copies = fit_frame((64, 48), (64, 48), "stretch"), Copies(machine, monkeypatch)
+    engine.prime([lambda outputs: parser.parse(outputs, 0, fit), lambda _: 1 / 0])
+    recorded = len(machine.device.graphs)
+    copies.taken()
+    for number in range(2 * engine.workers):
+        assert infer(engine, [number], parser.parse) == infer(engine, [number], parser.parse)
+    assert len(machine.device.graphs) == recorded
+    assert copies.taken() == 4 * engine.workers * 6 * 8 * 4
+
+
+def test_what_nobody_reads_any_more_is_left_and_its_memory_given_back(engine, machine, monkeypatch):
+    """A reload may change a threshold again and again while the engine stays."""
+    monkeypatch.setattr(device_entries, "PAYS_BYTES", 0)
+    monkeypatch.setattr(device_slot, "LEFT_AFTER", 5)
+    copies = Copies(machine, monkeypatch)
+    parsers = [Yolov8(engine.model, ParserSettings(("a", "b"), score_min=0.1 + n / 100)) for n in range(10)]
+    for parser in parsers:
+        for _ in range(7 * engine.workers):
+            infer(engine, [9], parser.parse)
+    alive = len(machine.device.alive)
+    for parser in parsers:
+        for _ in range(7 * engine.workers):
+            infer(engine, [9], parser.parse)
+    assert len(machine.device.alive) == alive
+    copies.taken()
+    infer(engine, [9], parsers[-1].parse)
+    assert copies.taken() == 2 * 4
+
+
+def test_an_output_that_is_always_crowded_comes_as_a_whole(engine, machine, monkeypatch):
+    monkeypatch.setattr(device_entries, "PAYS_BYTES", 0)
+    monkeypatch.setattr(Entries, "of", lambda *_: None)
+    parser, copies = Yolov8(engine.model, ParserSettings(("a", "b"), score_min=0.5)), Copies(machine, monkeypatch)
+    for _ in range((device_slot.CROWDED_MAX + 3) * engine.workers):
+        infer(engine, [9], parser.parse)
+    copies.taken()
+    launches = sum(graph.launches for graph in machine.device.graphs)
+    infer(engine, [9], parser.parse)
+    assert copies.taken() == 6 * 8 * 4
+    assert sum(graph.launches for graph in machine.device.graphs) == launches + 1
+
+
+def test_a_batch_that_cannot_be_recorded_any_more_is_enqueued_and_the_note_says_so(engine, machine, monkeypatch):
+    assert engine.note == "CUDA graphs"
+    monkeypatch.setattr(HostDevice, "capture", lambda *_: None)
+    parser = Yolov8(engine.model, ParserSettings(("a", "b"), score_min=0.5))
+    found = [infer(engine, [5], parser.parse) for _ in range(3 * engine.workers)]
+    assert all(one == found[0] for one in found)
+    assert engine.note.startswith("plain enqueue")
+
+
+def test_outputs_cannot_be_read_once_their_slot_is_another_ones(engine):
+    slot = engine.reserve(1)
+    slot.fill(0, frame(1))
+    slot.submit(1)
+    outputs = slot.complete()
+    slot.release()
+    with pytest.raises(EngineError, match="after their slot was released"):
+        outputs["output"]
+
+
+def test_where_there_is_no_memory_for_entries_the_output_comes_as_a_whole(engine, machine, monkeypatch, caplog):
+    monkeypatch.setattr(device_entries, "PAYS_BYTES", 0)
+    monkeypatch.setattr(HostDevice, "pinned", lambda *_: (_ for _ in ()).throw(DeviceError("CUDA: out of memory")))
+    parser = Yolov8(engine.model, ParserSettings(("a", "b"), score_min=0.5))
+    alive = len(machine.device.alive)
+    for _ in range(3 * engine.workers):
+        (found,) = infer(engine, [9], parser.parse)
+        assert found.boxes
+    assert len(machine.device.alive) == alive
+    assert len([one for one in caplog.records if "comes as a whole" in one.message]) == engine.workers
