@@ -99,6 +99,8 @@ class DaemonProcess:
             with suppress(OSError):  # it has ended meanwhile
                 stats[int(path.parent.name)] = path.read_text("utf-8", "replace").rpartition(")")[2].split()
         found = [self.process.pid]
+        if self.process.pid not in stats:
+            raise ProcessLookupError(f"process {self.process.pid} has ended")
         for parent in found:
             found += [pid for pid, fields in stats.items() if int(fields[1]) == parent]
         return {pid: stats[pid] for pid in found if pid in stats}

@@ -434,10 +434,15 @@ class Daemon:
 
     def _make_processes(self) -> list[ShardProcess]:
         """Return the processes that the cameras are shared out among; none where the daemon's own has them all."""
-        count = min(self._config.edged.scheduler.processes, len(self._config.cameras))
-        watchdog_s, measured = self._service.watchdog_s, self._budget.measured
-        numbers = range(1, count + 1) if count > 1 else ()
-        return [ShardProcess(number, watchdog_s, self._emit, measured) for number in numbers]
+        count, made = self._config.edged.scheduler.processes, []
+        try:
+            for number in range(1, count + 1) if count > 1 else ():
+                made.append(ShardProcess(number, self._service.watchdog_s, self._emit, self._budget.measured))
+        except WorkerFailed:
+            for process in made:
+                process.close()
+            raise
+        return made
 
     def _start_fleet(self, cameras: frozenset[str]) -> None:
         """Put the engines that were prepared into service, and start these cameras."""

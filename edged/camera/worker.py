@@ -85,6 +85,14 @@ class CameraReport:
     kept_s: float = 0.0
 
 
+def not_started(camera: str) -> CameraReport:
+    """Return the report of a camera whose worker has said nothing yet."""
+    return CameraReport(
+        camera, Mode.COLD, CameraState.CLOSED, "not started", time.monotonic_ns(), 0.0, None, "", "", None, 0,
+        FrameCounts(), 0.0, time.time_ns(),
+    )  # fmt: skip
+
+
 class _Moment(NamedTuple):
     """A state, why, and since when."""
 

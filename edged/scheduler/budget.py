@@ -88,7 +88,7 @@ class Budget:
         """Take over the engines of a new configuration. What was measured of those that stay in place is kept."""
         with self._lock:
             for name, device in devices.items():
-                if name in self._states:
+                if name in self._states and self._states[name].device.units == device.units:
                     self._states[name].device = device
                 else:
                     control = Capacity(HEADROOM * device.units)

@@ -11,16 +11,17 @@ def assign(config: Config, count: int, before: Mapping[str, int] | None = None) 
     """Return the shard, from 0, of each camera; views go with their cameras.
 
     Cameras whose frames a task groups in time belong together. They are dealt out in the configuration's order, those
-    of one device next to each other, so that each shard has about as many frames a second to infer. A camera keeps the
-    shard that it has `before`.
+    next to each other whose tasks name the same device, so that each shard has about as many frames a second to infer,
+    and none is empty while another could give. A camera keeps the shard that it has had `before`.
 
     Raises:
         ConfigError: a task groups cameras in time that have different shards by now.
     """
     placed = {camera: shard for camera, shard in (before or {}).items() if camera in config.cameras}
-    rates, given = _rates(config), 0.0
+    rates, given, last = _rates(config), 0.0, -1
     total = sum(rates.values())
-    for group in sorted(_groups(config), key=lambda group: _device(config, group[0])):
+    groups = sorted(_groups(config), key=lambda group: _device(config, group[0]))
+    for left, group in zip(range(len(groups), 0, -1), groups, strict=True):
         weight = sum(rates[camera] for camera in group)
         kept = {placed[camera] for camera in group if camera in placed}
         if len(kept) > 1:
@@ -30,7 +31,8 @@ def assign(config: Config, count: int, before: Mapping[str, int] | None = None) 
         elif before:
             shard = _least(placed, rates, count)
         else:
-            shard = int((given + weight / 2) / total * count)
+            fair = int((given + weight / 2) / total * count)
+            shard = last = min(max(fair, count - left), last + 1)
         given += weight
         placed |= dict.fromkeys(group, shard)
     return {camera: placed[camera] for camera in config.cameras}

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 TICK_S = 0.1
 WAITING_MAX = 1000  # results
+ROUNDS_MAX = 8  # of sending for others, before a thread goes on with its own work
 
 
 class Server:
@@ -46,15 +47,15 @@ class Server:
         """Serve until the daemon orders the end or is gone. Returns the exit code."""
         try:
             while True:
+                self._send_waiting()
                 if self._channel.poll(TICK_S):
                     name, *args = self._channel.recv()
-                    if name == "end":
-                        break
                     getattr(self, f"_do_{name}")(*args)
                 for lost in self._supervisor.check():
                     text = "%s: the daemon goes on without it: %s"
                     log.error(text, lost.name, lost.error, extra=about(event="worker_lost"))
-        except EOFError:
+        except EOFError:  # the daemon has no more orders
+            self._end()
             return 0
         except WorkerFailed as exc:
             self._say("failed", str(exc))
@@ -63,8 +64,6 @@ class Server:
             log.exception("it failed")
             self._say("failed", f"{type(exc).__name__}: {exc}")
             return WorkerFailed.exit_code
-        self._end()
-        return 0
 
     def _end(self) -> None:
         self._shard.end()
@@ -86,6 +85,9 @@ class Server:
             )
         except EdgedError as exc:
             answer = exc
+        except Exception as exc:  # a plug-in's bug, say: the daemon waits for an answer, whatever it is
+            log.exception("the configuration cannot be prepared")
+            answer = WorkerFailed(f"{type(exc).__name__}: {exc}")
         self._say("prepared", answer)
 
     def _do_discard(self) -> None:
@@ -121,26 +123,28 @@ class Server:
 
         Where the daemon takes nothing for a while the others wait as well: then frames are superseded, and counted.
         """
-        if wait or len(self._out) >= WAITING_MAX:
+        self._out.append(("result", result, wait))
+        if wait or len(self._out) > WAITING_MAX:
             with self._sending:
-                self._send([("result", result, wait)])
-            self._send_waiting()
-        else:
-            self._say("result", result, False)
+                self._send()
+        self._send_waiting()
 
     def _say(self, what: str, *values: Any) -> None:
-        """Send something, or leave it to the thread that is sending: nobody waits for another here."""
         self._out.append((what, *values))
         self._send_waiting()
 
     def _send_waiting(self) -> None:
-        while self._out and self._sending.acquire(blocking=False):
+        """Send what waits, or leave it to the thread that is sending; in the worst case to the next tick."""
+        for _ in range(ROUNDS_MAX):
+            if not self._out or not self._sending.acquire(blocking=False):
+                return
             try:
-                self._send([self._out.popleft() for _ in range(len(self._out))])
+                self._send()
             finally:
                 self._sending.release()
 
-    def _send(self, said: list[tuple[Any, ...]]) -> None:
+    def _send(self) -> None:
+        said = [self._out.popleft() for _ in range(len(self._out))]
         if said:
             with suppress(OSError):  # the daemon is gone or going, and so are we
                 self._channel.send(said)

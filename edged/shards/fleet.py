@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import astuple, dataclass, fields
 
 from edged.assembly import Lineup
-from edged.camera.worker import CameraReport
+from edged.camera.worker import CameraReport, not_started
 from edged.config import Config, Secrets
 from edged.engines.base import EngineFacts
 from edged.engines.worker import StageCpu
-from edged.errors import BackendUnavailable
+from edged.errors import BackendUnavailable, EdgedError
 from edged.plan import Plan
 from edged.scheduler.dispatch import DeviceCounts, TaskCounts
 from edged.shards.assign import assign
@@ -34,9 +35,10 @@ class FleetReport:
 
 @dataclass(frozen=True)
 class _Setting:
-    """Which part has which camera, and what each part has loaded."""
+    """Which part has which camera, those that are gone too, and what each part has loaded."""
 
     placed: Mapping[str, int]
+    cameras: frozenset[str]
     lineups: tuple[Lineup, ...]
 
 
@@ -48,7 +50,7 @@ class Fleet:
 
     def __init__(self, parts: Sequence[Part]) -> None:
         self._parts = parts
-        self._now = self._next = _Setting({}, ())
+        self._now = self._next = _Setting({}, frozenset(), ())
 
     def prepare(self, config: Config, secrets: Secrets) -> Lineup:
         """Load what a configuration needs, beside what runs, and return what will serve each task.
@@ -71,9 +73,10 @@ class Fleet:
             whole = joined(lineups)
         except BaseException:
             for discard in begun:
-                discard()
+                with suppress(EdgedError):  # the first failure is the one to tell
+                    discard()
             raise
-        self._next = _Setting(placed, lineups)
+        self._next = _Setting({**self._now.placed, **placed}, frozenset(placed), lineups)
         return whole
 
     def take_over(self, changed: frozenset[str]) -> None:
@@ -103,7 +106,7 @@ class Fleet:
 
     def cameras(self) -> dict[str, CameraReport]:
         """Return what every camera's stream is, in other processes as of their last report."""
-        return {camera: one for part in self._parts for camera, one in part.cameras().items()}
+        return self._known({camera: one for part in self._parts for camera, one in part.cameras().items()})
 
     def report(self) -> FleetReport:
         """Return what all of them are at this moment."""
@@ -111,13 +114,17 @@ class Fleet:
             part.ask()
         reports = [part.report() for part in self._parts]
         return FleetReport(
-            {camera: one for report in reports for camera, one in report.cameras.items()},
+            self._known({camera: one for report in reports for camera, one in report.cameras.items()}),
             {claim: one for report in reports for claim, one in report.counts.items()},
             _summed([report.devices for report in reports]),
             StageCpu(*map(sum, zip(*(astuple(report.stages) for report in reports), strict=True))),
             {key: note for report in reports for key, note in report.notes.items()},
             tuple(report.process for report in reports if report.process is not None),
         )
+
+    def _known(self, reports: Mapping[str, CameraReport]) -> dict[str, CameraReport]:
+        """Return a report for each camera there is: one that has said nothing yet is closed."""
+        return {name: reports.get(name) or not_started(name) for name in sorted(self._now.cameras)}
 
     def end(self) -> None:
         """Begin to end: nothing is inferred any more, and no camera waits."""
@@ -135,6 +142,11 @@ def joined(lineups: Sequence[Lineup]) -> Lineup:
     whole = Lineup({}, {}, {}, {})
     for lineup in lineups:
         for task, chosen in lineup.chosen.items():
+            key, other = lineup.task_engine.get(task), whole.task_engine.get(task)
+            if whole.chosen.get(task, chosen) == chosen and task in whole.chosen and key != other:
+                raise BackendUnavailable(
+                    f"task {task}: files of its engine were changed while the processes read them; try it again"
+                )
             if whole.chosen.get(task, chosen) != chosen:
                 raise BackendUnavailable(
                     f"task {task} is served by {whole.chosen[task]} in one process and by {chosen} in another; "

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -29,9 +30,9 @@ log = logging.getLogger(__name__)
 
 CHILD = "edged.shards.child"
 REPORT_S = 0.25
-TAKE_OVER_S = 10.0  # the report after a takeover is waited for: it is the first one of its cameras
 SEND_S = 5.0
-END_S = 1.0
+END_S = 4.2  # of the five seconds that a stop may take; it is asked for in all processes at once
+DIED_S = 1.0
 
 
 class ShardProcess:
@@ -56,8 +57,10 @@ class ShardProcess:
         self._sending = threading.Lock()
         self._reading = False
         self._asked = self._seen = 0
-        self._fresh = True
         self._report = ShardReport()
+        self._changed, self._changed_after = frozenset[str](), 0
+        self._failed: WorkerFailed | None = None
+        self._ends_s = 0.0
         self._reported, self._answered = make_tokens(), make_tokens()
         self._answer: Lineup | EdgedError | None = None
         self._socket, theirs = socket.socketpair()
@@ -78,18 +81,20 @@ class ShardProcess:
         self._channel = Connection(os.dup(self._socket.fileno()))
 
     def run(self, stop: threading.Event, beat: Callable[[], None]) -> None:
-        """Hear what the shard says until `stop` is set."""
+        """Hear what the shard says until `stop` is set. It is alive while it makes the reports that it is asked for."""
         self._reading = True
-        while not stop.is_set():
-            beat()
-            try:
+        try:
+            while not stop.is_set():
+                if self._seen == self._asked:
+                    beat()
                 self._hear()
-            except WorkerFailed as exc:
-                if stop.is_set():
-                    return
-                self._answer = exc
-                self._answered.put()
+        except WorkerFailed as exc:
+            if not stop.is_set():
+                self._failed = exc
                 raise
+        finally:
+            self._failed = self._failed or WorkerFailed(f"{self.name}: nobody hears it any more")
+            self._answered.put()
 
     def wake(self) -> None:
         """End the wait for what it says, for good."""
@@ -101,6 +106,8 @@ class ShardProcess:
         self._answer = None
         self._order("prepare", config.as_values(), cameras)
         while self._answer is None:
+            if self._failed is not None:
+                raise self._failed
             if self._reading:
                 self._answered.get(1.0)
             else:
@@ -120,8 +127,8 @@ class ShardProcess:
     def take_over(self, changed: frozenset[str]) -> None:
         """Have it put what was prepared into service."""
         self._order("take_over", changed)
-        self._fresh = True
-        self._ask()
+        self._changed, self._changed_after = changed, self._asked
+        self._report = _without(self._report, changed)
 
     def follow(self, plan: Plan, routes: Routes) -> None:
         """Have it follow a plan."""
@@ -133,42 +140,39 @@ class ShardProcess:
 
     def cameras(self) -> Mapping[str, CameraReport]:
         """Return what every camera's stream was when it last reported."""
-        return self.report().cameras if self._fresh else self._report.cameras
+        return self._report.cameras
 
     def ask(self) -> None:
         """Have it make a report, unless one is under way."""
         if self._seen == self._asked:
-            self._ask()
+            while self._reported.get(0.0):
+                pass
+            self._asked += 1
+            self._order("ask", self._asked)
 
     def report(self) -> ShardReport:
         """Return the report that was asked for, or the last one where it does not come in time."""
-        until_s = time.monotonic() + (TAKE_OVER_S if self._fresh else REPORT_S)
+        until_s = time.monotonic() + REPORT_S
         while self._seen < self._asked and (left_s := until_s - time.monotonic()) > 0:
             self._reported.get(left_s)
-        if self._fresh and self._seen < self._asked:
-            raise WorkerFailed(f"{self.name}: no report within {TAKE_OVER_S:g} s of a takeover")
-        self._fresh = False
         return self._report
 
     def end(self) -> None:
-        """Have it end."""
-        with suppress(WorkerFailed):
-            self._order("end")
+        """Have it end, once it has done what it was ordered."""
+        self._ends_s = time.monotonic() + END_S
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
         """Wait for its end, by force if need be."""
         self._channel.close()
         self._socket.close()
         try:
-            self._process.wait(END_S)
+            self._process.wait(max(0.0, self._ends_s - time.monotonic()))
         except subprocess.TimeoutExpired:
             log.warning("%s did not end in time and is killed", self.name)
             self._process.kill()
             self._process.wait()
-
-    def _ask(self) -> None:
-        self._asked += 1
-        self._order("ask", self._asked)
 
     def _order(self, name: str, *args: Any) -> None:
         with self._sending:
@@ -191,7 +195,7 @@ class ShardProcess:
     def _on_report(self, number: int, report: ShardReport, batches: list[tuple[str, int, float]]) -> None:
         for engine, pictures, seconds in batches:
             self._measured(engine, pictures, seconds)
-        self._report = report
+        self._report = _without(report, self._changed) if number <= self._changed_after else report
         self._seen = number
         self._reported.put()
 
@@ -204,7 +208,12 @@ class ShardProcess:
 
     def _how_it_ended(self) -> str:
         try:
-            code = self._process.wait(END_S)
+            code = self._process.wait(DIED_S)
         except subprocess.TimeoutExpired:
             return "its process hung up"
         return f"its process was killed by signal {-code}" if code < 0 else f"its process ended with code {code}"
+
+
+def _without(report: ShardReport, cameras: frozenset[str]) -> ShardReport:
+    """Return a report that says nothing of some cameras: they are others by now."""
+    return replace(report, cameras={name: one for name, one in report.cameras.items() if name not in cameras})

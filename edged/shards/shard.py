@@ -59,7 +59,7 @@ class Part(Protocol):
         """
 
     def discard(self) -> None:
-        """Forget what was prepared. From the thread that prepared it."""
+        """Forget what was prepared. Any one thread may call it, after `prepare` has ended."""
 
     def let_go(self, cameras: frozenset[str], routes: Routes) -> None:
         """Follow routes that claim nothing of these cameras any more, and stop them."""
@@ -193,6 +193,7 @@ class Shard:
 
     def close(self) -> None:
         """Free all engines."""
+        self.discard()
         self._engines.close()
 
     def _set_routes(self, routes: Routes) -> None:

@@ -36,6 +36,12 @@ def test_a_camera_that_much_is_wanted_of_weighs_more(vehicle):
     assert shares(assign(config, 2)) == [["a"], ["b", "c", "d", "e", "f"]]
 
 
+def test_no_process_is_empty_while_another_could_give(vehicle):
+    config = vehicle(dict.fromkeys("abc"), {"t": ("abc", {"rate_hz": 1}), "much": (("a",), {"rate_hz": 100})})
+    assert shares(assign(config, 3)) == [["a"], ["b"], ["c"]]
+    assert shares(assign(config, 5)) == [["a"], ["b"], ["c"]]
+
+
 def test_frames_that_are_grouped_in_time_are_in_one_process(vehicle):
     sync = {"rate_hz": 10, "sync": {"tolerance_ms": 10, "wait_ms": 50}}
     config = vehicle(CAMERAS, {"t": (CAMERAS, {"rate_hz": 1}), "x": (("a", "f"), sync), "y": (("f", "c"), sync)})

@@ -16,10 +16,10 @@ class Part:
     """A part that loads what it is told, or fails."""
 
     def __init__(self, outcome):
-        self.outcome, self.cameras, self.prepared, self.taken_over = outcome, None, False, []
+        self.outcome, self.share, self.prepared, self.taken_over = outcome, None, False, []
 
     def prepare(self, config, secrets, cameras):
-        self.cameras, self.prepared = cameras, True
+        self.share, self.prepared = cameras, True
         if isinstance(self.outcome, Exception):
             raise self.outcome
         return self.outcome
@@ -29,6 +29,9 @@ class Part:
 
     def take_over(self, changed):
         self.taken_over.append(changed)
+
+    def cameras(self):
+        return {}
 
 
 @pytest.fixture
@@ -46,7 +49,7 @@ def test_each_part_gets_its_share_and_takes_over_what_it_prepared(config):
     parts = [Part(served()), Part(served())]
     fleet = Fleet(parts)
     assert fleet.prepare(config, Secrets()).task_engine == {"t": "net/cpu"}
-    assert [part.cameras for part in parts] == [{"a"}, {"b"}]
+    assert [part.share for part in parts] == [{"a"}, {"b"}]
     assert not any(part.taken_over for part in parts)
     fleet.take_over(frozenset("a"))
     assert [part.taken_over for part in parts] == [[{"a"}], [{"a"}]]
@@ -65,6 +68,25 @@ def test_a_task_that_is_not_served_alike_everywhere_is_named_with_both_ways():
         BackendUnavailable, match=r"task t is served by on gpu0 in one process and by on cpu in another"
     ):
         joined([served("x", "on gpu0"), Lineup(), served("y", "on cpu")])
+
+
+def test_a_task_whose_engines_differ_only_in_their_files_is_refused_too():
+    """They were built anew while the processes read them."""
+    with pytest.raises(BackendUnavailable, match="task t: files of its engine were changed"):
+        joined([served("net/cpu/1"), Lineup(), served("net/cpu/2")])
+
+
+def test_a_camera_that_comes_back_goes_where_it_was(config, site, task):
+    parts = [Part(served()), Part(served())]
+    fleet = Fleet(parts)
+    more = load_config(site({name: {"source": "scene:rear"} for name in "abcd"}, {"t": task("a", "b")}))
+    shares = []
+    for one in (more, config, more):
+        fleet.prepare(one, Secrets())
+        fleet.take_over(frozenset())
+        shares.append([part.share for part in parts])
+    assert shares[0] == shares[2] != shares[1]
+    assert set(fleet.cameras()) == set("abcd")
 
 
 def test_a_configuration_travels_and_says_the_same(config):

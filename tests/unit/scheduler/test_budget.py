@@ -250,3 +250,9 @@ def test_many_threads_may_measure_at_once(budget):
     for thread in threads:
         thread.join()
     assert budget.costs()["net"].of(1) == pytest.approx(0.01, rel=0.1)
+
+
+def test_a_device_that_more_workers_serve_can_do_more(budget):
+    """A reload brought the GPU into a second process."""
+    budget.place({**DEVICES, "gpu0": Device(2.0, 2)}, {"other": Place("gpu0", 1)})
+    assert budget.machine().capacity == {"cpu": 2 * HEADROOM, "gpu0": 2 * HEADROOM}
