@@ -38,7 +38,7 @@ class _Setting:
     """Which part has which camera, those that are gone too, and what each part has loaded."""
 
     placed: Mapping[str, int]
-    cameras: frozenset[str]
+    cameras: tuple[str, ...]
     lineups: tuple[Lineup, ...]
 
 
@@ -50,7 +50,7 @@ class Fleet:
 
     def __init__(self, parts: Sequence[Part]) -> None:
         self._parts = parts
-        self._now = self._next = _Setting({}, frozenset(), ())
+        self._now = self._next = _Setting({}, (), ())
 
     def prepare(self, config: Config, secrets: Secrets) -> Lineup:
         """Load what a configuration needs, beside what runs, and return what will serve each task.
@@ -76,7 +76,7 @@ class Fleet:
                 with suppress(EdgedError):  # the first failure is the one to tell
                     discard()
             raise
-        self._next = _Setting({**self._now.placed, **placed}, frozenset(placed), lineups)
+        self._next = _Setting({**self._now.placed, **placed}, tuple(placed), lineups)
         return whole
 
     def take_over(self, changed: frozenset[str]) -> None:
@@ -124,7 +124,7 @@ class Fleet:
 
     def _known(self, reports: Mapping[str, CameraReport]) -> dict[str, CameraReport]:
         """Return a report for each camera there is: one that has said nothing yet is closed."""
-        return {name: reports.get(name) or not_started(name) for name in sorted(self._now.cameras)}
+        return {name: reports.get(name) or not_started(name) for name in self._now.cameras}
 
     def end(self) -> None:
         """Begin to end: nothing is inferred any more, and no camera waits."""
