@@ -4,7 +4,7 @@
     python bench/gpu.py kernel                            microseconds of the conversion kernel
     python bench/gpu.py decode OUT.mp4 [--cameras 16]     decoding as fast as possible, through edged and by hand
     python bench/gpu.py daemon OUT.mp4 MODEL STORE [--cameras 64 --daemons 1 --rate 30 --seconds 60 --precision fp32]
-    python bench/gpu.py churn OUT.mp4 MODEL STORE         device memory over 1,000 orders to switch a task
+    python bench/gpu.py churn OUT.mp4 MODEL STORE         device memory while a task is switched on and off 1,000 times
 
 `daemon` needs FastestDet's engine in STORE (`edged engine build`); the loop by hand runs the same engine file.
 """
@@ -255,35 +255,46 @@ def daemon(args):
     print("edged:", json.dumps(row), flush=True)
 
 
-def churn(args):
-    """Switch a task on and off, over and over, and look at the device's memory."""
-    import pycuda.driver as cuda
+def held_mb(pid):
+    """Return the MB of GPU 0 that a process holds, as NVML says; None where it does not."""
+    import pynvml
 
+    pynvml.nvmlInit()
+    processes = pynvml.nvmlDeviceGetComputeRunningProcesses(pynvml.nvmlDeviceGetHandleByIndex(0))
+    return next((round(one.usedGpuMemory / 1e6) for one in processes if one.pid == pid and one.usedGpuMemory), None)
+
+
+def churn(args):
+    """Switch a task on, wait for its first result, switch it off, over and over, and look at the memory it holds."""
     model = {"onnx": str(Path(args.model).resolve()), "parser": "fastestdet", "score_min": 0.5}
     load = Load(Path(args.video).resolve(), model, {"backend": ["tensorrt"]}, Path(args.store).resolve())
-    cuda.init()
-    context = cuda.Device(0).retain_primary_context()
-    context.push()
-    used = []
+    rows, waits, begin_s = [], [], time.monotonic()
+    rest = {"unneeded": args.unneeded, "linger_s": 0}
     with (
-        configuration(load, [load.video] * args.cameras, "realtime", 30, unneeded="parked", linger_s=0) as directory,
+        configuration(load, [load.video] * args.cameras, "realtime", 30, **rest) as directory,
         DaemonProcess(directory, subprocess.DEVNULL) as process,
         process.subscriber(queue=0) as subscriber,
         process.client() as control,
     ):
         subscriber.receive(60)
         for number in range(args.count):
-            control.request("task.deactivate" if number % 2 == 0 else "task.activate", tasks=["bench"])
+            control.request("task.deactivate", tasks=["bench"])
             time.sleep(args.pause)
+            ordered_ns = time.monotonic_ns()
+            control.request("task.activate", tasks=["bench"])
+            while (result := subscriber.receive(5)) is not None:
+                if result.mono_ns > ordered_ns:
+                    waits.append((time.monotonic_ns() - ordered_ns) / 1e6)
+                    break
             if number % (args.count // 10) == args.count // 10 - 1:
-                free, total = cuda.mem_get_info()
-                used.append(round((total - free) / 1e6))
-        results, until_s = 0, time.monotonic() + 2
-        while time.monotonic() < until_s:
-            results += subscriber.receive(0.1) is not None
-    context.pop()
-    print(f"{args.count} orders on {args.cameras} cameras; device memory in use after each tenth, MB: {used}; "
-          f"{results} results waited or came in the last two seconds")  # fmt: skip
+                held = held_mb(process.process.pid)
+                rows.append((held, round(process.rss_mb())))
+                print(f"{number + 1}: {held} MB of the GPU, {rows[-1][1]} MB of the host, "
+                      f"{time.monotonic() - begin_s:.0f} s", flush=True)  # fmt: skip
+    growth = None if rows[0][0] is None else rows[-1][0] - rows[0][0]
+    print(f"{args.count} activations and deactivations of {args.cameras} cameras, {args.unneeded} between, "
+          f"{len(waits)} with a result, after {np.median(waits):.0f} ms (median); "
+          f"from the first tenth to the last {growth} MB of the GPU, {rows[-1][1] - rows[0][1]} MB of the host")  # fmt: skip
 
 
 def main():
@@ -319,7 +330,8 @@ def main():
     one.add_argument("store")
     one.add_argument("--cameras", type=int, default=4)
     one.add_argument("--count", type=int, default=1000)
-    one.add_argument("--pause", type=float, default=0.12)
+    one.add_argument("--pause", type=float, default=0.03, help="seconds that the task is off")
+    one.add_argument("--unneeded", default="cold", help="what its cameras fall to: cold, parked, warm")
     args = parser.parse_args()
     {"prepare": prepare, "kernel": kernel, "decode": decode, "daemon": daemon, "churn": churn}[args.part](args)
 
