@@ -59,57 +59,69 @@ def captured(device, stream, converters, batch, out):
     return device.capture(stream, enqueue)
 
 
-def kernel(args):
-    """Time batches of 16 pictures, rotated over more memory than the cache holds."""
+def pictures_in(device, stream, count, width=1920, height=1080):
+    """Return the memory of so many pictures of noise, and frames that lie in it."""
+    from edged.frame import Capture, Color, DevicePlane, Frame, Picture, PixelFormat
+
+    rng, host = np.random.default_rng(1), device.pinned((height * 3 // 2, width), np.uint8)
+    found = []
+    for _ in range(count):
+        host[:] = rng.integers(0, 256, host.shape, np.uint8)
+        memory = device.allocate(host.nbytes)
+        device.copy_in(memory, host, stream)
+        stream.synchronize()
+        planes = (
+            DevicePlane(memory.pointer, width, width, height),
+            DevicePlane(memory.pointer + width * height, width, width // 2, height // 2),
+        )
+        picture = Picture(width, height, PixelFormat.NV12, Color("bt709"), planes, device=0)
+        found.append((memory, Frame("c", 0, picture, Capture(0, 0, "arrival"), 0, 0)))
+    return found
+
+
+def conversion_us(device, stream, pictures, dtype, out, batch=16, rounds=50):
+    """Return the microseconds of one batch: graphs that go through all the pictures, one batch after the other."""
     from cuda.bindings import driver
 
-    from edged.device.gpu import open_device
     from edged.engines.preprocess_device import DevicePreprocessor
-    from edged.frame import Capture, Color, DevicePlane, Frame, Picture, PixelFormat
     from edged.tensor import InputFormat
 
-    width, height, batch, sets = 1920, 1080, 16, 8
+    converters = []
+    for first in range(0, len(pictures), batch):
+        converters.append(DevicePreprocessor(device, (352, 352), InputFormat("stretch", "bgr"), dtype, batch))
+        for index in range(batch):
+            converters[-1].describe(index, pictures[first + index][1])
+        converters[-1].enqueue(batch, out, stream)
+    stream.synchronize()
+    graph = captured(device, stream, converters, batch, out)
+    begin, end = (driver.cuEventCreate(0)[1] for _ in range(2))
+    graph.launch(stream)
+    driver.cuEventRecord(begin, stream.handle)
+    for _ in range(rounds):
+        graph.launch(stream)
+    driver.cuEventRecord(end, stream.handle)
+    stream.synchronize()
+    _, milliseconds = driver.cuEventElapsedTime(begin, end)
+    graph.free()
+    for converter in converters:
+        converter.free()
+    return 1000 * milliseconds / rounds / len(converters)
+
+
+def kernel(args):
+    """Time batches of 16 pictures, rotated over more memory than the cache holds."""
+    from edged.device.gpu import open_device
+
     with closing(open_device(0)) as device, device.active():
-        stream, rng = device.stream(), np.random.default_rng(1)
-        host = device.pinned((height * 3 // 2, width), np.uint8)
-        pictures = []
-        for _ in range(batch * sets):
-            host[:] = rng.integers(0, 256, host.shape, np.uint8)
-            memory = device.allocate(host.nbytes)
-            device.copy_in(memory, host, stream)
-            stream.synchronize()
-            planes = (
-                DevicePlane(memory.pointer, width, width, height),
-                DevicePlane(memory.pointer + width * height, width, width // 2, height // 2),
-            )
-            picture = Picture(width, height, PixelFormat.NV12, Color("bt709"), planes, device=0)
-            pictures.append((memory, Frame("c", 0, picture, Capture(0, 0, "arrival"), 0, 0)))
-        print(f"{device.name}: {batch} pictures of {width}x{height} NV12, rotated over "
-              f"{sets * batch * host.nbytes / 1e6:.0f} MB")  # fmt: skip
-        begin, end = (driver.cuEventCreate(0)[1] for _ in range(2))
-        for dtype, fmt in (("float16", InputFormat("stretch", "bgr")), ("float32", InputFormat("stretch", "bgr"))):
-            converters, out = [], device.allocate(batch * 3 * 352 * 352 * 4)
-            for number in range(sets):
-                converters.append(DevicePreprocessor(device, (352, 352), fmt, dtype, batch))
-                for index in range(batch):
-                    converters[-1].describe(index, pictures[number * batch + index][1])
-                converters[-1].enqueue(batch, out, stream)
-            stream.synchronize()
-            graph = captured(device, stream, converters, batch, out)
-            rounds = 50
-            graph.launch(stream)
-            driver.cuEventRecord(begin, stream.handle)
-            for _ in range(rounds):
-                graph.launch(stream)
-            driver.cuEventRecord(end, stream.handle)
-            stream.synchronize()
-            _, milliseconds = driver.cuEventElapsedTime(begin, end)
-            print(f"{dtype}: {1000 * milliseconds / rounds / sets:.1f} us a batch")
-            graph.free()
-            for converter in converters:
-                converter.free()
-            out.free()
-        for memory, _ in pictures:
+        stream = device.stream()
+        pictures = pictures_in(device, stream, 128)
+        print(f"{device.name}: 16 pictures of 1920x1080 NV12, rotated over "
+              f"{sum(memory.nbytes for memory, _ in pictures) / 1e6:.0f} MB")  # fmt: skip
+        out = device.allocate(16 * 3 * 352 * 352 * 4)
+        for dtype in ("float16", "float32"):
+            times = [conversion_us(device, stream, pictures, dtype, out) for _ in range(args.rounds)]
+            print(f"{dtype}: {np.median(times):.1f} us a batch ({min(times):.1f} to {max(times):.1f})")
+        for memory in (out, *(memory for memory, _ in pictures)):
             memory.free()
         stream.free()
 
@@ -293,8 +305,8 @@ def churn(args):
                       f"{time.monotonic() - begin_s:.0f} s", flush=True)  # fmt: skip
     growth = None if rows[0][0] is None else rows[-1][0] - rows[0][0]
     print(f"{args.count} activations and deactivations of {args.cameras} cameras, {args.unneeded} between, "
-          f"{len(waits)} with a result, after {np.median(waits):.0f} ms (median); "
-          f"from the first tenth to the last {growth} MB of the GPU, {rows[-1][1] - rows[0][1]} MB of the host")  # fmt: skip
+          f"{len(waits)} with a result, after {np.median(waits):.0f} ms (median)")  # fmt: skip
+    print(f"from the first tenth to the last: {growth} MB of the GPU, {rows[-1][1] - rows[0][1]} MB of the host")
 
 
 def main():
@@ -303,7 +315,8 @@ def main():
     one = parts.add_parser("prepare")
     one.add_argument("video")
     one.add_argument("out")
-    parts.add_parser("kernel")
+    one = parts.add_parser("kernel")
+    one.add_argument("--rounds", type=int, default=5)
     one = parts.add_parser("decode")
     one.add_argument("video")
     one.add_argument("--cameras", type=int, default=16)
