@@ -30,7 +30,7 @@ NOTHING = bytes(ROW.size)
 KNOWN_MAX = 512  # rows kept
 LAYOUT = "PPii" + "f" * 9
 BLOCK = (32, 4, 1)
-ROWS, BLOCKS = 2, 12
+ROWS, BLOCKS = 4, 6
 """Pixels that a thread makes, one below the other, and blocks that are to fit on a multiprocessor at once: many threads
 hide the memory's latency, and each that asks for much at once hides it too."""
 PREFETCHES = (7, 5)  # the first compute capability that fetches more than was asked for
