@@ -60,7 +60,7 @@ def collect(folder, timeout_s):
     found = {}
     with DaemonProcess(folder, subprocess.DEVNULL) as daemon, daemon.subscriber(PEDESTRIAN, queue=0) as subscriber:
         subscriber.socket.subscribe(LANE)  # on_subscribe: each task starts when somebody asks for it by name
-        daemon.wait_until_answering()
+        daemon.wait_until_answering(60)
         until_s = time.monotonic() + timeout_s
         ended = False
         while time.monotonic() < until_s:

@@ -3,8 +3,9 @@
     python bench/gpu.py prepare VIDEO OUT.mp4             a 1080p H.264 file at 30 Hz from any video, 10 s
     python bench/gpu.py kernel                            microseconds of the conversion kernel
     python bench/gpu.py decode OUT.mp4 [--cameras 16]     decoding as fast as possible, through edged and by hand
+    python bench/gpu.py entries                           a large output: brought and searched, or picked on the device
     python bench/gpu.py daemon OUT.mp4 MODEL STORE [--cameras 64 --processes 4 --rate 30 --seconds 60]
-    python bench/gpu.py churn OUT.mp4 MODEL STORE         device memory over 1,000 orders to switch a task
+    python bench/gpu.py churn OUT.mp4 MODEL STORE         device memory while a task is switched on and off 1,000 times
 
 `daemon` needs FastestDet's engine in STORE (`edged engine build`); the loop by hand runs the same engine file.
 """
@@ -59,57 +60,113 @@ def captured(device, stream, converters, batch, out):
     return device.capture(stream, enqueue)
 
 
-def kernel(args):
-    """Time batches of 16 pictures, rotated over more memory than the cache holds."""
+def pictures_in(device, stream, count, width=1920, height=1080):
+    """Return the memory of so many pictures of noise, and frames that lie in it."""
+    from edged.frame import Capture, Color, DevicePlane, Frame, Picture, PixelFormat
+
+    rng, host = np.random.default_rng(1), device.pinned((height * 3 // 2, width), np.uint8)
+    found = []
+    for _ in range(count):
+        host[:] = rng.integers(0, 256, host.shape, np.uint8)
+        memory = device.allocate(host.nbytes)
+        device.copy_in(memory, host, stream)
+        stream.synchronize()
+        planes = (
+            DevicePlane(memory.pointer, width, width, height),
+            DevicePlane(memory.pointer + width * height, width, width // 2, height // 2),
+        )
+        picture = Picture(width, height, PixelFormat.NV12, Color("bt709"), planes, device=0)
+        found.append((memory, Frame("c", 0, picture, Capture(0, 0, "arrival"), 0, 0)))
+    return found
+
+
+def conversion_us(device, stream, pictures, dtype, out, batch=16, rounds=50):
+    """Return the microseconds of one batch: graphs that go through all the pictures, one batch after the other."""
     from cuda.bindings import driver
 
-    from edged.device.gpu import open_device
     from edged.engines.preprocess_device import DevicePreprocessor
-    from edged.frame import Capture, Color, DevicePlane, Frame, Picture, PixelFormat
     from edged.tensor import InputFormat
 
-    width, height, batch, sets = 1920, 1080, 16, 8
+    converters = []
+    for first in range(0, len(pictures), batch):
+        converters.append(DevicePreprocessor(device, (352, 352), InputFormat("stretch", "bgr"), dtype, batch))
+        for index in range(batch):
+            converters[-1].describe(index, pictures[first + index][1])
+        converters[-1].enqueue(batch, out, stream)
+    stream.synchronize()
+    graph = captured(device, stream, converters, batch, out)
+    begin, end = (driver.cuEventCreate(0)[1] for _ in range(2))
+    graph.launch(stream)
+    driver.cuEventRecord(begin, stream.handle)
+    for _ in range(rounds):
+        graph.launch(stream)
+    driver.cuEventRecord(end, stream.handle)
+    stream.synchronize()
+    _, milliseconds = driver.cuEventElapsedTime(begin, end)
+    graph.free()
+    for converter in converters:
+        converter.free()
+    return 1000 * milliseconds / rounds / len(converters)
+
+
+def kernel(args):
+    """Time batches of 16 pictures, rotated over more memory than the cache holds."""
+    from edged.device.gpu import open_device
+
+    with closing(open_device(0)) as device, device.active():
+        stream = device.stream()
+        pictures = pictures_in(device, stream, 128)
+        print(f"{device.name}: 16 pictures of 1920x1080 NV12, rotated over "
+              f"{sum(memory.nbytes for memory, _ in pictures) / 1e6:.0f} MB")  # fmt: skip
+        out = device.allocate(16 * 3 * 352 * 352 * 4)
+        for dtype in ("float16", "float32"):
+            times = [conversion_us(device, stream, pictures, dtype, out) for _ in range(args.rounds)]
+            print(f"{dtype}: {np.median(times):.1f} us a batch ({min(times):.1f} to {max(times):.1f})")
+        for memory in (out, *(memory for memory, _ in pictures)):
+            memory.free()
+        stream.free()
+
+
+def entries(args):
+    """Time what parsing YOLOv8's output takes until its candidates are there: 84 x 8400, some 40 above the threshold."""
+    from edged.device.gpu import open_device
+    from edged.engines.tensorrt.entries import Entries
+    from edged.tasks.entries import entries as looked_at
+    from edged.tasks.entries import picking_of
+
+    picking = picking_of("o", 4, None, 0.5)
+    print("| batch | copied and searched, us | picked on the device, us |\n| --- | --- | --- |")
     with closing(open_device(0)) as device, device.active():
         stream, rng = device.stream(), np.random.default_rng(1)
-        host = device.pinned((height * 3 // 2, width), np.uint8)
-        pictures = []
-        for _ in range(batch * sets):
-            host[:] = rng.integers(0, 256, host.shape, np.uint8)
+        for batch in (1, 8):
+            host = device.pinned((batch, 84, 8400), np.float32)
+            host[:] = rng.uniform(0, 0.3, host.shape)
+            host[:, 10, rng.integers(0, 8400, 40)] = 0.8
             memory = device.allocate(host.nbytes)
             device.copy_in(memory, host, stream)
-            stream.synchronize()
-            planes = (
-                DevicePlane(memory.pointer, width, width, height),
-                DevicePlane(memory.pointer + width * height, width, width // 2, height // 2),
-            )
-            picture = Picture(width, height, PixelFormat.NV12, Color("bt709"), planes, device=0)
-            pictures.append((memory, Frame("c", 0, picture, Capture(0, 0, "arrival"), 0, 0)))
-        print(f"{device.name}: {batch} pictures of {width}x{height} NV12, rotated over "
-              f"{sets * batch * host.nbytes / 1e6:.0f} MB")  # fmt: skip
-        begin, end = (driver.cuEventCreate(0)[1] for _ in range(2))
-        for dtype, fmt in (("float16", InputFormat("stretch", "bgr")), ("float32", InputFormat("stretch", "bgr"))):
-            converters, out = [], device.allocate(batch * 3 * 352 * 352 * 4)
-            for number in range(sets):
-                converters.append(DevicePreprocessor(device, (352, 352), fmt, dtype, batch))
-                for index in range(batch):
-                    converters[-1].describe(index, pictures[number * batch + index][1])
-                converters[-1].enqueue(batch, out, stream)
-            stream.synchronize()
-            graph = captured(device, stream, converters, batch, out)
-            rounds = 50
-            graph.launch(stream)
-            driver.cuEventRecord(begin, stream.handle)
-            for _ in range(rounds):
-                graph.launch(stream)
-            driver.cuEventRecord(end, stream.handle)
-            stream.synchronize()
-            _, milliseconds = driver.cuEventElapsedTime(begin, end)
-            print(f"{dtype}: {1000 * milliseconds / rounds / sets:.1f} us a batch")
-            graph.free()
-            for converter in converters:
-                converter.free()
-            out.free()
-        for memory, _ in pictures:
+            picked = Entries(device, picking, host.shape, "float32")
+
+            def whole(host=host, memory=memory, batch=batch):
+                device.copy_out(host, memory, stream)
+                stream.synchronize()
+                return [looked_at({"o": host}, picking, index)[0].size for index in range(batch)]
+
+            def few(picked=picked, memory=memory, batch=batch):
+                picked.enqueue(batch, memory, stream)
+                stream.synchronize()
+                return [picked.of(index)[0].size for index in range(batch)]
+
+            assert whole() == few()
+            took = []
+            for work in (whole, few):
+                times = []
+                for _ in range(args.rounds * 40):
+                    begin_s = time.perf_counter()
+                    work()
+                    times.append(time.perf_counter() - begin_s)
+                took.append(1e6 * float(np.median(times)))
+            print(f"| {batch} | {took[0]:.0f} | {took[1]:.0f} |")
+            picked.free()
             memory.free()
         stream.free()
 
@@ -257,35 +314,46 @@ def daemon(args):
     print("edged:", json.dumps(row), flush=True)
 
 
-def churn(args):
-    """Switch a task on and off, over and over, and look at the device's memory."""
-    import pycuda.driver as cuda
+def held_mb(pid):
+    """Return the MB of GPU 0 that a process holds, as NVML says; None where it does not."""
+    import pynvml
 
+    pynvml.nvmlInit()
+    processes = pynvml.nvmlDeviceGetComputeRunningProcesses(pynvml.nvmlDeviceGetHandleByIndex(0))
+    return next((round(one.usedGpuMemory / 1e6) for one in processes if one.pid == pid and one.usedGpuMemory), None)
+
+
+def churn(args):
+    """Switch a task on, wait for its first result, switch it off, over and over, and look at the memory it holds."""
     model = {"onnx": str(Path(args.model).resolve()), "parser": "fastestdet", "score_min": 0.5}
     load = Load(Path(args.video).resolve(), model, {"backend": ["tensorrt"]}, Path(args.store).resolve())
-    cuda.init()
-    context = cuda.Device(0).retain_primary_context()
-    context.push()
-    used = []
+    rows, waits, begin_s = [], [], time.monotonic()
+    rest = {"unneeded": args.unneeded, "linger_s": 0}
     with (
-        configuration(load, [load.video] * args.cameras, "realtime", 30, unneeded="parked", linger_s=0) as directory,
+        configuration(load, [load.video] * args.cameras, "realtime", 30, **rest) as directory,
         DaemonProcess(directory, subprocess.DEVNULL) as process,
         process.subscriber(queue=0) as subscriber,
         process.client() as control,
     ):
         subscriber.receive(60)
         for number in range(args.count):
-            control.request("task.deactivate" if number % 2 == 0 else "task.activate", tasks=["bench"])
+            control.request("task.deactivate", tasks=["bench"])
             time.sleep(args.pause)
+            ordered_ns = time.monotonic_ns()
+            control.request("task.activate", tasks=["bench"])
+            while (result := subscriber.receive(5)) is not None:
+                if result.mono_ns > ordered_ns:
+                    waits.append((time.monotonic_ns() - ordered_ns) / 1e6)
+                    break
             if number % (args.count // 10) == args.count // 10 - 1:
-                free, total = cuda.mem_get_info()
-                used.append(round((total - free) / 1e6))
-        results, until_s = 0, time.monotonic() + 2
-        while time.monotonic() < until_s:
-            results += subscriber.receive(0.1) is not None
-    context.pop()
-    print(f"{args.count} orders on {args.cameras} cameras; device memory in use after each tenth, MB: {used}; "
-          f"{results} results waited or came in the last two seconds")  # fmt: skip
+                held = held_mb(process.process.pid)
+                rows.append((held, round(process.rss_mb())))
+                print(f"{number + 1}: {held} MB of the GPU, {rows[-1][1]} MB of the host, "
+                      f"{time.monotonic() - begin_s:.0f} s", flush=True)  # fmt: skip
+    growth = None if rows[0][0] is None else rows[-1][0] - rows[0][0]
+    print(f"{args.count} activations and deactivations of {args.cameras} cameras, {args.unneeded} between, "
+          f"{len(waits)} with a result, after {np.median(waits):.0f} ms (median)")  # fmt: skip
+    print(f"from the first tenth to the last: {growth} MB of the GPU, {rows[-1][1] - rows[0][1]} MB of the host")
 
 
 def main():
@@ -294,7 +362,10 @@ def main():
     one = parts.add_parser("prepare")
     one.add_argument("video")
     one.add_argument("out")
-    parts.add_parser("kernel")
+    one = parts.add_parser("kernel")
+    one.add_argument("--rounds", type=int, default=5)
+    one = parts.add_parser("entries")
+    one.add_argument("--rounds", type=int, default=5)
     one = parts.add_parser("decode")
     one.add_argument("video")
     one.add_argument("--cameras", type=int, default=16)
@@ -322,9 +393,17 @@ def main():
     one.add_argument("store")
     one.add_argument("--cameras", type=int, default=4)
     one.add_argument("--count", type=int, default=1000)
-    one.add_argument("--pause", type=float, default=0.12)
+    one.add_argument("--pause", type=float, default=0.03, help="seconds that the task is off")
+    one.add_argument("--unneeded", default="cold", help="what its cameras fall to: cold, parked, warm")
     args = parser.parse_args()
-    {"prepare": prepare, "kernel": kernel, "decode": decode, "daemon": daemon, "churn": churn}[args.part](args)
+    {
+        "prepare": prepare,
+        "kernel": kernel,
+        "entries": entries,
+        "decode": decode,
+        "daemon": daemon,
+        "churn": churn,
+    }[args.part](args)
 
 
 if __name__ == "__main__":

@@ -123,6 +123,7 @@ def make_library() -> ModuleType:
     def create(**how: Any) -> Decoder:
         assert how["usedevicememory"]
         assert how["cudacontext"]
+        assert not how.get("enableasyncallocations"), "2.2.4 keeps that memory when the decoder goes"
         return Decoder(how["codec"], how["cudastream"], how["latency"])
 
     def abilities(gpu: int, codec: cudaVideoCodec) -> dict[str, int]:

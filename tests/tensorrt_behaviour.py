@@ -158,6 +158,14 @@ class INetworkDefinition:
     _data = b""
     _model: Any = None
 
+    @property
+    def num_inputs(self) -> int:
+        return len(self._inputs)
+
+    def get_input(self, index: int) -> Any:
+        one = self._inputs[index]
+        return _Tensor(one.name, one.shape, self._trt.DataType[one.dtype])
+
 
 class IOptimizationProfile:
     def set_shape(self, input: str, min: Any, opt: Any, max: Any) -> None:  # noqa: A002 - TensorRT's own names

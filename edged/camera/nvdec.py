@@ -167,6 +167,7 @@ class NvdecSource:
         return codec
 
     def _open_decoder(self) -> Any:
+        """Make the decoder, with plain allocations: asynchronous ones it never gives back (PyNvVideoCodec 2.2.4)."""
         latency = nvc.DisplayDecodeLatencyType
         return nvc.CreateDecoder(
             gpuid=self._device.number,
@@ -174,7 +175,6 @@ class NvdecSource:
             cudacontext=self._device.context,
             cudastream=self._stream.handle,
             usedevicememory=True,
-            enableasyncallocations=True,
             latency=latency.NATIVE if self._reorders else latency.LOW,
         )
 

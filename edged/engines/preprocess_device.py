@@ -30,6 +30,10 @@ NOTHING = bytes(ROW.size)
 KNOWN_MAX = 512  # rows kept
 LAYOUT = "PPii" + "f" * 9
 BLOCK = (32, 4, 1)
+ROWS, BLOCKS = 4, 6
+"""Pixels that a thread makes, one below the other, and blocks that are to fit on a multiprocessor at once: many threads
+hide the memory's latency, and each that asks for much at once hides it too."""
+PREFETCHES = (7, 5)  # the first compute capability that fetches more than was asked for
 
 
 class DevicePreprocessor:
@@ -45,7 +49,9 @@ class DevicePreprocessor:
 
     def __init__(self, device: Device, size: tuple[int, int], fmt: InputFormat, dtype: str, capacity: int) -> None:
         self._device, self._size, self._format = device, size, fmt
-        defines = ["HALF"] if dtype == "float16" else []
+        defines = [f"ROWS={ROWS}", f"BLOCKS={BLOCKS}", *(["HALF"] if dtype == "float16" else [])]
+        if tuple(map(int, device.capability.split("."))) >= PREFETCHES:
+            defines.append("WIDE")
         self._kernel = device.kernel(kernels.source("pictures"), "pictures", LAYOUT, defines)
         self._rows = cast("NDArray[np.uint8]", device.pinned((capacity, ROW.size), np.uint8))
         self._bytes = self._rows.data.cast("B")
@@ -87,7 +93,7 @@ class DevicePreprocessor:
     def launch(self, count: int, out: Memory, stream: Stream) -> None:
         """Enqueue the kernel alone, for images that the device knows of already."""
         width, height = self._size
-        grid = (-(-width // BLOCK[0]), -(-height // BLOCK[1]), count)
+        grid = (-(-width // BLOCK[0]), -(-height // (BLOCK[1] * ROWS)), count)
         self._kernel.launch(stream, grid, BLOCK, out.pointer, self._memory.pointer, width, height, *self._constants)
 
     def free(self) -> None:

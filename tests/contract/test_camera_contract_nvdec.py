@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+from contextlib import closing
 
 import cuda_double
 import nvdec_double
@@ -117,6 +119,36 @@ def test_a_camera_that_is_parked_has_no_decoder_and_one_that_is_warm_keeps_it(so
     if standing_in:
         assert [thing for device in opened for thing in device.alive] == []
         assert all(device.closed for device in opened)
+
+
+def test_opening_and_closing_leaves_no_device_memory_behind(source_class, opened, clip):
+    def cycle(times):
+        for _ in range(times):
+            source = source_class(Opening("front", "file", path, str))
+            for decoded in source.decode(source.grab()):
+                decoded.on_release()
+            source.close()
+
+    path = str(clip(frames=5, size=(1280, 720)))
+    cycle(1)
+    if opened:
+        assert [thing for device in opened for thing in device.alive] == []
+        return
+    pynvml = pytest.importorskip("pynvml")
+    pynvml.nvmlInit()
+    with closing(gpu.open_device(0)):  # holds the context, so that only decoders come and go
+        cycle(3)
+        before = held_mb(pynvml)
+        cycle(20)
+        assert held_mb(pynvml) - before < 8
+
+
+def held_mb(pynvml):
+    processes = pynvml.nvmlDeviceGetComputeRunningProcesses(pynvml.nvmlDeviceGetHandleByIndex(0))
+    held = [one.usedGpuMemory for one in processes if one.pid == os.getpid()]
+    if held in ([], [None]):
+        pytest.skip("NVML does not tell what a process holds here")
+    return held[0] / 1e6
 
 
 def test_what_it_cannot_decode_names_another_back_end(source_class, clip):

@@ -20,7 +20,7 @@ from edged.engines.build.record import CALIBRATE, CHOOSE, VERIFY, Frames, Record
 from edged.engines.ort import model_spec, open_session, picture_input
 from edged.engines.store import EngineKey, Manifest, Store
 from edged.errors import BackendUnavailable, ConfigError
-from edged.tensor import TensorSpec
+from edged.tensor import ModelSpec, TensorSpec
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,14 @@ class Order:
         return Frames(self.records, parts)
 
 
-def seen_by(request: EngineRequest) -> tuple[Seen, TensorSpec]:
-    """Return how a model sees pictures, and its input. Raise `ConfigError` for a model that takes none."""
-    model = model_spec(open_session(request.onnx))
+def seen_by(request: EngineRequest, model: ModelSpec | None = None) -> tuple[Seen, TensorSpec]:
+    """Return how a model sees pictures, and its input. Raise `ConfigError` for a model that takes none.
+
+    Args:
+        request: what is wanted.
+        model: its inputs; read with ONNX Runtime when absent.
+    """
+    model = model or model_spec(open_session(request.onnx))
     _, height, width = picture_input(model, request.onnx)
     return Seen(width, height, request.input.fit, request.input.pad), model.inputs[0]
 

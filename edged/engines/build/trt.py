@@ -30,8 +30,8 @@ from edged.engines.build.order import (
     refuse_blind,
     seen_by,
 )
-from edged.engines.build.record import CALIBRATE, CHOOSE, VERIFY, Frames, Record, as_frame, records_sha256
-from edged.engines.build.trt_work import WORKSPACE_BYTES, Generation, Work, add_profile, parse, place_on_dla
+from edged.engines.build.record import CALIBRATE, CHOOSE, VERIFY, Frames, Record, Seen, as_frame, records_sha256
+from edged.engines.build.trt_work import WORKSPACE_BYTES, Generation, Work, add_profile, inputs_of, parse, place_on_dla
 from edged.engines.ort import OrtEngine
 from edged.engines.store import EngineKey, Manifest, Store, writes
 from edged.engines.tensorrt.arrange import devices_for, targets_of
@@ -41,6 +41,7 @@ from edged.engines.tensorrt.layers import Layers, read_layers
 from edged.engines.tensorrt.library import Library, open_library
 from edged.engines.tensorrt.place import check_dla, key_of, place_of
 from edged.errors import BackendUnavailable, ConfigError
+from edged.tensor import ModelSpec, TensorSpec
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ def targets(request: EngineRequest) -> tuple[Target, ...]:
     """
     board = open_board()
     on_dla = any(name.startswith("dla") for name in devices_for(request, board))
-    return targets_of(request, board, seen_by(request)[1].shape[0] if on_dla else None)
+    return targets_of(request, board, _seen(request, open_library())[1].shape[0] if on_dla else None)
 
 
 def build(order: Order, store: Store) -> Manifest:
@@ -83,11 +84,10 @@ def build(order: Order, store: Store) -> Manifest:
     """
     begin_s = time.monotonic()
     request, place, library = order.request, place_of(order.request), open_library()
-    seen, image = seen_by(request)
+    seen, image = _seen(request, library)
     check_records(order, seen)
     if request.precision == "int8" and not order.records:
         raise BackendUnavailable(f"{request.onnx.name}: int8 needs frames; run: edged engine calibrate")
-    library.load_plugins(request.plugins)
     for left_over in store.root.glob(".build-*"):
         shutil.rmtree(left_over, ignore_errors=True)
     with writes(store.root), tempfile.TemporaryDirectory(dir=store.root, prefix=".build-") as folder:
@@ -160,6 +160,23 @@ def choose(library: Library) -> Generation:
     if trt8.fits(library.trt):
         return trt8.Generation8()
     raise BackendUnavailable(f"TensorRT {library.release} is of no generation that this version of edged can build for")
+
+
+def _seen(request: EngineRequest, library: Library) -> tuple[Seen, TensorSpec]:
+    """Return how a model sees pictures, and its input.
+
+    ONNX Runtime knows no layers of plug-in libraries: a model that has them is read by TensorRT.
+    """
+    if not request.plugins:
+        return seen_by(request)
+    library.load_plugins(request.plugins)
+    place, unknown = place_of(request), TensorSpec("", (), "")
+    with closing(gpu.open_device(place.gpu)) as device, device.active():
+        work = Work(library, device, request, place, unknown, Frames((), ()), request.onnx.parent)
+        builder = library.trt.Builder(library.logger)
+        network = choose(library).network(work, builder)
+        parse(work, network, request.onnx)
+        return seen_by(request, ModelSpec(inputs_of(network), ()))
 
 
 def _plan(work: Work, store: Store, order: Order) -> tuple[bytes, Layers]:

@@ -15,7 +15,7 @@ from edged.device.base import Device
 from edged.engines.base import EngineRequest
 from edged.engines.build.record import Frames
 from edged.engines.preprocess import Preprocessor
-from edged.engines.tensorrt.library import Library
+from edged.engines.tensorrt.library import Library, numpy_type
 from edged.engines.tensorrt.place import Place, profile_of
 from edged.errors import ConfigError
 from edged.tensor import TensorSpec
@@ -91,6 +91,16 @@ def parse(work: Work, network: Any, path: Path) -> None:
         return
     faults = [parser.get_error(number).desc() for number in range(parser.num_errors)]
     raise ConfigError(f"{work.request.onnx}: TensorRT {work.library.release} cannot read it: {'; '.join(faults)}")
+
+
+def inputs_of(network: Any) -> tuple[TensorSpec, ...]:
+    """Return the inputs of a network that was read; a size that is open there is None."""
+    found = []
+    for number in range(network.num_inputs):
+        tensor = network.get_input(number)
+        shape = tuple(size if size >= 0 else None for size in tensor.shape)
+        found.append(TensorSpec(tensor.name, shape, numpy_type(tensor.dtype)))
+    return tuple(found)
 
 
 def add_profile(work: Work, builder: Any, config: Any) -> None:

@@ -35,7 +35,6 @@ class TrtEngine:
     def __init__(self, request: EngineRequest, plan: Path | None = None) -> None:
         self._place = place_of(request)
         library = open_library()
-        library.load_plugins(request.plugins)
         self._device: Device = gpu.open_device(self._place.gpu)
         self.backend, self.device, self.precision = BACKEND, str(self._place), request.precision
         self._slots: queue.SimpleQueue[TrtSlot] = queue.SimpleQueue()
@@ -44,6 +43,7 @@ class TrtEngine:
         self._closed = False
         try:
             files = _stored(request, self._place, self._device, library) if plan is None else {request.batch: plan}
+            library.load_plugins(request.plugins)  # after the key: a library that has changed is not run
             with self._device.active():
                 self._load({size: file.read_bytes() for size, file in files.items()}, request, library)
         except DeviceError as exc:

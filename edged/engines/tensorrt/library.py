@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from edged.engines.store import file_sha256
 from edged.errors import BackendUnavailable
 
 log = logging.getLogger("edged.tensorrt")
@@ -51,7 +52,7 @@ class Library:
         self.trt = trt
         self.release: str = trt.__version__
         self._errors: deque[str] = deque(maxlen=ERRORS_KEPT)
-        self._plugins: set[Path] = set()
+        self._plugins: dict[Path, str] = {}
         self.logger = self._make_logger()
         trt.init_libnvinfer_plugins(self.logger, "")
 
@@ -93,13 +94,19 @@ class Library:
     def load_plugins(self, paths: Iterable[Path]) -> None:
         """Load libraries with custom layers, each once.
 
-        Their layers register themselves while they load, or are asked for by the registry where it can do that.
+        Their layers register themselves while they load, or are asked for by the registry where it can do that. What is
+        registered stays so: a library that has changed needs a new process.
 
         Raises:
-            BackendUnavailable: one cannot be loaded.
+            BackendUnavailable: one cannot be loaded, or was loaded with other bytes.
         """
         for path in paths:
+            digest = file_sha256(path)
             if path in self._plugins:
+                if self._plugins[path] != digest:
+                    raise BackendUnavailable(
+                        f"TensorRT plug-in library {path} has changed since this process loaded it; restart edged"
+                    )
                 continue
             try:
                 library = ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
@@ -109,7 +116,7 @@ class Library:
             exports = any(hasattr(library, name) for name in CREATORS)
             if exports and hasattr(registry, "load_library") and registry.load_library(str(path)) is None:
                 raise BackendUnavailable(f"TensorRT plug-in library {path}: {self.why()}")
-            self._plugins.add(path)
+            self._plugins[path] = digest
 
 
 def numpy_type(kind: Any) -> str:

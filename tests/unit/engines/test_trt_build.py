@@ -288,6 +288,31 @@ def test_a_model_that_the_parser_refuses_is_named(board, order, monkeypatch):  #
         build(wanted)
 
 
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_model_with_plugin_layers_is_read_by_tensorrt_alone(board, order, monkeypatch, tmp_path, release):  # noqa: F811
+    import _ctypes
+
+    from edged.engines.build import order as orders
+
+    def unknown(path):
+        raise ConfigError(f"{path}: Mine is not a registered function/op")
+
+    machine = board(release)
+    monkeypatch.setattr(orders, "open_session", unknown)
+    library = tmp_path / "libmine.so"
+    library.symlink_to(_ctypes.__file__)
+    wanted = order(frames=False)
+    with pytest.raises(ConfigError, match="Mine is not a registered"):
+        build(wanted)
+    wanted = replace(wanted, request=replace(wanted.request, plugins=(library,)))
+    manifest = build(wanted)
+    assert manifest.key.facts["plugins"] != "none"
+    assert [target.key for target in trt.targets(wanted.request)] == [manifest.key]
+    with closing(TrtEngine(wanted.request)) as engine:
+        assert engine.max_batch == 3
+    assert machine.left == []
+
+
 def test_frames_for_another_input_are_refused(board, order):  # noqa: F811
     board("10.3.0")
     wanted = order("fp16")

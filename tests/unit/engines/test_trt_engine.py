@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -191,7 +193,7 @@ def test_a_plugin_library_that_cannot_be_loaded_is_named(board, wanted, tmp_path
     broken = tmp_path / "libmine.so"
     broken.write_bytes(b"no library")
     with pytest.raises(BackendUnavailable, match=r"^TensorRT plug-in library .*libmine.so: "):
-        TrtEngine(replace(wanted, plugins=(broken,)))
+        build_into(replace(wanted, plugins=(broken,)))
 
 
 def test_changed_plugin_libraries_need_another_engine(board, wanted, tmp_path):  # noqa: F811
@@ -206,3 +208,24 @@ def test_changed_plugin_libraries_need_another_engine(board, wanted, tmp_path): 
     build_into(replace(wanted, plugins=(library,)))
     with closing(TrtEngine(replace(wanted, plugins=(library,)))) as engine:
         assert infer(engine, [9]) == [9]
+
+
+def test_a_plugin_library_that_changes_under_a_running_process_needs_another_process(board, wanted, tmp_path):  # noqa: F811
+    import _ctypes
+
+    board(RELEASE)
+    library = tmp_path / "libmine.so"
+    shutil.copy(_ctypes.__file__, library)
+    with_plugin = replace(wanted, plugins=(library,))
+    build_into(with_plugin)
+    TrtEngine(with_plugin).close()
+    library.unlink()  # what is mapped is not written to: a new file takes its name
+    library.write_bytes(Path(_ctypes.__file__).read_bytes() + b"another")
+    with pytest.raises(BackendUnavailable, match=r"libmine.so has changed since .* loaded it; restart edged$"):
+        build_into(with_plugin)
+    with pytest.raises(EngineMissing, match="the plug-in libraries have changed since it was built"):
+        TrtEngine(with_plugin)
+    shutil.copy(library, tmp_path / "libother.so")  # another process builds with it
+    build_into(replace(wanted, plugins=(tmp_path / "libother.so",)))
+    with pytest.raises(BackendUnavailable, match=r"libmine.so has changed since .* loaded it; restart edged$"):
+        TrtEngine(with_plugin)

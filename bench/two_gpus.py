@@ -1,0 +1,147 @@
+"""One daemon on two GPUs: cameras stay with the GPU whose engines read them, and both give the same results.
+
+    python bench/two_gpus.py VIDEO FASTESTDET_ONNX STORE [--cameras 4] [--seconds 10]
+
+Two tasks with the same network, one on each GPU, each with its own cameras of one and the same video; the engine of
+STORE fits both where they are of one model. First every frame once, compared camera by camera with FP32 on the CPU;
+then in real time, while NVML is asked what each GPU's decoder does. Last a camera that both GPUs read, which the CPU
+decodes.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from against_cpu import found_in, furthest
+
+from edged.bench.load import write_configuration
+from edged.child import DaemonProcess
+
+SIDES = ("left", "right")
+SCORE_MIN = 0.5
+
+
+def configuration(folder, args, pace, shared=False, cpu=False):
+    """Write two tasks on GPU 0 and 1 and their cameras; `shared`: one camera for both; `cpu`: one task on the CPU."""
+    video = {"source": f"file:{Path(args.video).resolve()}", "loop": pace != "fast", "pace": pace}
+    names = {side: ["both"] if shared else [f"{side}{n}" for n in range(args.cameras)] for side in SIDES}
+    model = {"onnx": str(Path(args.model).resolve()), "parser": "fastestdet", "score_min": SCORE_MIN}
+    tasks = {}
+    for number, side in enumerate(SIDES[:1] if cpu else SIDES):
+        engine = {"backend": ["onnxruntime"]} if cpu else {"backend": ["tensorrt"], "device": f"gpu{number}"}
+        tasks[side] = {
+            "cameras": names[side],
+            "rate_hz": 1000,
+            "active": "on_subscribe",
+            "model": model,
+            "engine": engine,
+        }
+    cameras = {name: video for side in tasks for name in names[side]}
+    write_configuration(folder, cameras, tasks, {"engines": {"store": str(Path(args.store).resolve())}})
+
+
+def run(args, pace, seconds, **how):
+    """Return (results by task, camera, frame; the decoder of each camera; what NVML saw; seconds)."""
+    with tempfile.TemporaryDirectory(prefix="edged-two-") as parent:
+        configuration(Path(parent), args, pace, **how)
+        found, backends, seen, begin_s = {}, {}, [], time.monotonic()
+        with DaemonProcess(Path(parent), subprocess.DEVNULL) as daemon, daemon.subscriber("edged/1/det/", 0) as results:
+            for side in SIDES:
+                results.socket.subscribe(f"edged/1/det/{side}/")
+            daemon.wait_until_answering(60)
+            ended, looked_s = False, time.monotonic()
+            while time.monotonic() - begin_s < seconds and not ended:
+                result = results.receive(0.2)
+                if result is not None:
+                    found[result.task, result.camera, result.frame_id] = result
+                if time.monotonic() - looked_s > 0.5:
+                    looked_s = time.monotonic()
+                    seen.append(decoders(daemon.process.pid))
+                    cameras = state(daemon)
+                    backends |= {one["id"]: one["backend"] for one in cameras if one["backend"]}
+                    ended = result is None and all(one["state"] == "ended" for one in cameras)
+            took_s = time.monotonic() - begin_s
+        return found, backends, seen, took_s
+
+
+def state(daemon):
+    with daemon.client() as control:
+        return control.request("camera.list")["cameras"]
+
+
+def decoders(pid):
+    """Return of each GPU its decoder's load in percent, and the MB that the daemon has there."""
+    import pynvml
+
+    rows = []
+    for number in range(pynvml.nvmlDeviceGetCount()):
+        handle = pynvml.nvmlDeviceGetHandleByIndex(number)
+        mine = [one.usedGpuMemory for one in pynvml.nvmlDeviceGetComputeRunningProcesses(handle) if one.pid == pid]
+        rows.append((pynvml.nvmlDeviceGetDecoderUtilization(handle)[0], round(sum(one or 0 for one in mine) / 1e6)))
+    return rows
+
+
+def held_against(reference, found):
+    """Print each camera's boxes beside the CPU's, and say whether all are within 1 px and 0.02."""
+    good = True
+    frames = {frame: found_in(one) for (_, _, frame), one in reference.items()}
+    for task, camera in sorted({key[:2] for key in found}):
+        mine = {frame: one for (one_task, name, frame), one in found.items() if (one_task, name) == (task, camera)}
+        count, alone, pixels, score = furthest([(frames[n], found_in(mine[n])) for n in frames if n in mine], SCORE_MIN)
+        engine = next(iter(mine.values())).message["engine"]
+        good &= len(mine) == len(frames) and pixels < 1 and score < 0.02
+        print(f"{task} {camera}: {engine['backend']} {engine['device']}, {len(mine)} of {len(frames)} frames, "
+              f"{count} boxes within {pixels:.2f} px and {score:.4f}, {alone} without a partner")  # fmt: skip
+    return good
+
+
+def equal_cameras(found):
+    """Say whether all cameras, on both GPUs, have the very same boxes in the same frames."""
+    by_frame = {}
+    for (_, _, frame), result in found.items():
+        boxes = sorted(
+            (one.class_id, round(one.score, 3), *(round(edge) for edge in one.box)) for one in result.detections
+        )
+        by_frame.setdefault(frame, set()).add(tuple(boxes))
+    return sum(len(one) == 1 for one in by_frame.values()), len(by_frame)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("video")
+    parser.add_argument("model")
+    parser.add_argument("store")
+    parser.add_argument("--cameras", type=int, default=4, help="of each GPU")
+    parser.add_argument("--seconds", type=float, default=10)
+    args = parser.parse_args()
+    import pynvml
+
+    pynvml.nvmlInit()
+    print([pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(n)) for n in range(pynvml.nvmlDeviceGetCount())])
+    args.cameras, wanted = 1, args.cameras
+    reference, *_ = run(args, "fast", 120, cpu=True)
+    args.cameras = wanted
+    found, decoded, _, took_s = run(args, "fast", 120)
+    print(f"every frame once: {len(found)} results in {took_s:.1f} s; decoded by", decoded)
+    good = held_against(reference, found)
+    print("frames in which all cameras of both GPUs have the same boxes: {} of {}".format(*equal_cameras(found)))
+    found, decoded, seen, _ = run(args, "realtime", args.seconds)
+    times = [one.mono_ns for one in found.values()]
+    print(f"in real time: {1e9 * len(found) / (max(times) - min(times)):.0f} results/s; decoded by", decoded)
+    print("each half second, of each GPU (decoder's load in %, the daemon's MB):", json.dumps(seen))
+    good &= set(decoded.values()) == {"nvdec"} and all(any(row[n][0] for row in seen) for n in range(2))
+    found, decoded, _, _ = run(args, "fast", 60, shared=True)
+    print("one camera for both GPUs, decoded by", decoded)
+    good &= held_against(reference, found) and set(decoded.values()) == {"pyav"}
+    print("as it must be" if good else "NOT as it must be")
+    sys.exit(not good)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    main()
