@@ -128,7 +128,7 @@ def kernel(args):
 
 
 def entries(args):
-    """Time what parsing YOLOv8's output takes until its candidates are there: 84 x 8400, some 40 above the threshold."""
+    """Time it until the candidates of YOLOv8's output are there: 84 x 8400, some 40 of them above the threshold."""
     from edged.device.gpu import open_device
     from edged.engines.tensorrt.entries import Entries
     from edged.tasks.entries import entries as looked_at
