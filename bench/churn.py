@@ -216,6 +216,8 @@ class Watch:
     def report(self):
         print(f"longest gap between two results of a camera that was not touched: {self._gap_s:.2f} s")
         print_slopes(self._prints)
+        tenths = self._prints[:: max(1, len(self._prints) // 10)]
+        print("MB, from tenth to tenth:", *(seen["MB"] for _, seen in tenths))
 
 
 @contextmanager
