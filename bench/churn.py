@@ -176,8 +176,13 @@ class Watch:
     def __init__(self, daemon, mine, names):
         self._daemon, self._mine, self._begin_s = daemon, mine, time.monotonic()
         self._states, self._last_s = dict.fromkeys(names, ""), {}
-        self._gap_s, self._prints = 0.0, []
-        self.touched = set()
+        self._touched, self._gap_s, self._prints = set(), 0.0, []
+
+    def touch(self, names):
+        """From now on these cameras are those that may give no results."""
+        self._touched = set(names)
+        for name in names:  # when it is left alone again its gaps begin with its next result
+            self._last_s.pop(name, None)
 
     def rest(self, seconds):
         self._follow(lambda: False, seconds)
@@ -208,9 +213,9 @@ class Watch:
                 self._states[message["task"][2:]] = message["state"]
             elif "/det/" in topic:
                 camera = message["camera"]
-                if camera not in self.touched:
+                if camera not in self._touched:
                     self._gap_s = max(self._gap_s, now_s - self._last_s.get(camera, now_s))
-                self._last_s[camera] = now_s
+                    self._last_s[camera] = now_s
         return met
 
     def report(self):
@@ -262,7 +267,7 @@ def cameras(args):
         watch = stack.enter_context(watched({name: {"source": one.url} for name, one in servers.items()}))
         for _ in range(args.count):
             name = rng.choice(list(servers))
-            watch.touched = {name}
+            watch.touch([name])
             servers[name].close()
             times.add("lost to `degraded`", time.monotonic(), watch.until([name], "degraded"))
             watch.rest(rng.uniform(0, 1))
@@ -281,7 +286,7 @@ def network(args):
                for kind, end in ends.items() for transport in ("tcp", "udp")}  # fmt: skip
         near = stack.enter_context(closing(Camera()))
         watch = stack.enter_context(watched({**far, "near": {"source": near.url}}))
-        watch.touched = set(far)
+        watch.touch(far)
 
         def away(seconds):
             for end in ends.values():
@@ -319,7 +324,7 @@ def mute(args):
         cameras = {name: {"source": one.url} for name, one in servers.items()}
         watch = stack.enter_context(watched(cameras, never=third))
         away = ("reset", "left")
-        watch.touched = set(away)
+        watch.touch(away)
         for _ in range(args.count):
             watch.rest(rng.uniform(0, 2))
             for name in away:
