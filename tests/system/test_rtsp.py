@@ -178,9 +178,10 @@ def test_a_network_that_swallows_everything(daemon, site, task, camera, clip, en
 
     until(lambda: set(states().values()) == {"active"}, 10, states)
     end.cut()
-    until(lambda: states() == {"tcp": "degraded", "udp": "degraded", "near": "active"}, 3, states)
+    until(lambda: states() == {"tcp": "degraded", "udp": "degraded", "near": "active"}, 5, states)
     read = [f"camera {name}: backoff: cannot read {server.url}: nothing came for 3 s" for name in ("tcp", "udp")]
-    until(lambda: all(line in running.log for line in read), 4, lambda: running.log)
+    until(lambda: all(line in running.log for line in read), 8, lambda: running.log)
+    assert running.log.count("task tcp: active") == running.log.count("task udp: active") == 1, "the dead came alive"
     end.heal()
     until(lambda: set(states().values()) == {"active"}, 5, states)
     assert {running.camera(name)["opens"] for name in cameras} == {1, 2}
