@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ class PacketReader:
         try:
             self.stream = self._first_video()
         except CameraError:
-            self.close()
+            self._container.close()
             raise
         self._packets = self._demux()
         self._tick_s = float(self.stream.time_base or 0)
@@ -105,8 +105,9 @@ class PacketReader:
         context, rate = self.stream.codec_context, self.stream.average_rate
         return f"{context.name} {context.width}x{context.height} {float(rate or 0):g} Hz"
 
-    def _demux(self) -> Iterator[Any]:
-        return iter(self._container.demux(self.stream))
+    def _demux(self) -> Generator[Any, None, None]:
+        packets: Generator[Any, None, None] = self._container.demux(self.stream)
+        return packets
 
     def grab(self) -> Grab:
         """Wait for the next packet of the video stream."""
@@ -180,10 +181,12 @@ class PacketReader:
             raise self.translated("cannot rewind", exc) from exc
         self._offset_s = self._last_due_s + 1.0 / rate
         self._origin, self._packets_read = None, 0
+        self._packets.close()
         self._packets = self._demux()
 
     def close(self) -> None:
         """Close the stream. Packets that were read keep their memory."""
+        self._packets.close()  # or its memory is never given back: 0.2 KB, and the heap around it
         self._container.close()
 
     def translated(self, did: str, exc: Exception) -> CameraError:
