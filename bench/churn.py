@@ -2,9 +2,12 @@
 
     python bench/churn.py tasks [--count 1000 --seconds 600]     random activations on the demo's six cameras
     python bench/churn.py cameras [--count 100]                  RTSP cameras killed and restored, one at a time
+    python bench/churn.py network [--count 6]                    their network swallows everything for 30 s
+    python bench/churn.py mute [--count 6]                       what accepts and never sends in their place for 30 s
     python bench/churn.py clock               its wall clock stepped by an hour both ways
 
-`cameras` needs GStreamer's RTSP server for the system's Python (python3-gi, gir1.2-gst-rtsp-server-1.0).
+The RTSP cameras need GStreamer's server for the system's Python (python3-gi, gir1.2-gst-rtsp-server-1.0); `network`
+needs root.
 """
 
 import argparse
@@ -15,14 +18,23 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections import defaultdict
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
+
+TESTS = Path(__file__).parents[1] / "tests"
+sys.path[:0] = [str(TESTS), str(TESTS / "system")]
+
+from far_end import FarEnd
+from parts import children_of
 
 from edged.bench.load import write_configuration
 from edged.child import DaemonProcess
 from edged.demo.bundle import demo_config
 
-SERVER = Path(__file__).parents[1] / "tests/system/rtsp_server.py"
+AWAY_S = 30.0  # how long a network or a camera is away
 STEPPED = """
 import os, time
 real_time, real_time_ns = time.time, time.time_ns
@@ -36,7 +48,8 @@ time.time_ns = lambda: real_time_ns() + offset_s() * 1_000_000_000
 
 def footprint(daemon):
     pid = daemon.process.pid
-    return {what: len(list(Path(f"/proc/{pid}/{what}").iterdir())) for what in ("task", "fd")} | {"MB": daemon.rss_mb()}
+    counts = {what: len(list(Path(f"/proc/{pid}/{what}").iterdir())) for what in ("task", "fd")}
+    return {**counts, "children": len(children_of(pid)), "MB": round(daemon.rss_mb(), 1)}
 
 
 def print_slopes(prints):
@@ -107,72 +120,231 @@ def tasks(args):
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
 
 
-def serve(port):
-    server = subprocess.Popen(
-        ["/usr/bin/python3", str(SERVER), str(port), "640x360", "15"], stdout=subprocess.PIPE, text=True
-    )
-    server.stdout.readline()
-    return server
+class Camera:
+    """An RTSP camera with a process of its own, on loopback or at a far end, with one address for good."""
+
+    def __init__(self, end=None):
+        self.port = free_port()
+        at = f"{end.address if end else '127.0.0.1'}:{self.port}"
+        command = ["/usr/bin/python3", str(TESTS / "system/rtsp_server.py"), at, "640x360", "15"]
+        self._command = end.inside(*command) if end else command
+        self.url = f"rtsp://{at}/cam"
+        self.start()
+
+    def start(self):
+        """Start it, and return when it takes connections."""
+        self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True)
+        self._process.stdout.readline()
+
+    def close(self):
+        self._process.kill()
+        self._process.communicate()
+
+
+class Mute:
+    """Takes a camera's port and every connection to it, and never sends a byte."""
+
+    def __init__(self, port):
+        self.port, self._held = port, []
+        self._server = socket.create_server(("127.0.0.1", port))
+        self._thread = threading.Thread(target=self._accept)
+        self._thread.start()
+
+    def _accept(self):
+        with suppress(OSError):  # it is shut down
+            while True:
+                self._held.append(self._server.accept()[0])
+
+    def leave(self):
+        """Give the port back, and keep the connections."""
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._server.close()
+
+    def hang_up(self):
+        for connection in self._held:
+            connection.close()
+
+
+class Watch:
+    """Follows a daemon's messages: the state of each camera's task, and how long the untouched give no result."""
+
+    def __init__(self, daemon, mine, names):
+        self._daemon, self._mine, self._begin_s = daemon, mine, time.monotonic()
+        self._states, self._last_s = dict.fromkeys(names, ""), {}
+        self._touched, self._gap_s, self._prints = set(), 0.0, []
+
+    def touch(self, names):
+        """From now on these cameras are those that may give no results."""
+        self._touched = set(names)
+        for name in names:  # when it is left alone again its gaps begin with its next result
+            self._last_s.pop(name, None)
+
+    def rest(self, seconds):
+        self._follow(lambda: False, seconds)
+
+    def until(self, names, state, limit_s=30):
+        """Wait until the tasks of these cameras are in a state, and return when each was."""
+        at_s = {}
+
+        def there():
+            now_s = time.monotonic()
+            at_s.update({name: now_s for name in names if self._states[name] == state and name not in at_s})
+            return len(at_s) == len(names)
+
+        if not self._follow(there, limit_s):
+            raise SystemExit(f"not within {limit_s:g} s: {self._states}")
+        return at_s
+
+    def _follow(self, until, limit_s):
+        end_s = time.monotonic() + limit_s
+        while not (met := until()) and (left_s := end_s - time.monotonic()) > 0:
+            received, now_s = self._mine.receive_message(min(left_s, 0.5)), time.monotonic()
+            if now_s - self._begin_s > 2 * len(self._prints):
+                self._prints.append((now_s, footprint(self._daemon)))
+            if received is None:
+                continue
+            topic, message = received
+            if "/task/" in topic:
+                self._states[message["task"][2:]] = message["state"]
+            elif "/det/" in topic:
+                camera = message["camera"]
+                if camera not in self._touched:
+                    self._gap_s = max(self._gap_s, now_s - self._last_s.get(camera, now_s))
+                    self._last_s[camera] = now_s
+        return met
+
+    def report(self):
+        print(f"longest gap between two results of a camera that was not touched: {self._gap_s:.2f} s")
+        print_slopes(self._prints)
+        tenths = self._prints[:: max(1, len(self._prints) // 10)]
+        print("MB, from tenth to tenth:", *(seen["MB"] for _, seen in tenths))
+
+
+@contextmanager
+def watched(cameras, **more):
+    """Run a daemon with a task for each camera, and yield a watch of it when all of them are active."""
+    net = {"onnx": str(demo_config() / "models/lane_lines.onnx"), "parser": "lane_mask", "labels": ["line"]}
+    with tempfile.TemporaryDirectory() as folder:
+        every = {**cameras, **more}
+        tasks = {f"t_{name}": {"cameras": [name], "rate_hz": 15, "model": net} for name in every}
+        write_configuration(Path(folder), every, tasks)
+        with (
+            DaemonProcess(Path(folder), subprocess.DEVNULL) as daemon,
+            daemon.subscriber("edged/1/", queue=0) as mine,
+        ):
+            daemon.wait_until_answering()
+            watch = Watch(daemon, mine, every)
+            watch.until(cameras, "active")
+            yield watch
+
+
+class Times:
+    """How long things took, by what they are."""
+
+    def __init__(self):
+        self._took_s = defaultdict(list)
+
+    def add(self, what, since_s, at_s):
+        """Take what happened to each camera at its moment; {} stands for the camera's name."""
+        for name, one_s in at_s.items():
+            self._took_s[what.format(name)].append(one_s - since_s)
+
+    def report(self):
+        for what, took_s in self._took_s.items():
+            middle, slowest = statistics.median(took_s), max(took_s)
+            print(f"{what}: median {middle:.2f} s, slowest {slowest:.2f} s of {len(took_s)}")
 
 
 def cameras(args):
-    ports = {f"c{number}": free_port() for number in range(3)}
-    servers = {name: serve(port) for name, port in ports.items()}
-    net = {"onnx": str(demo_config() / "models/lane_lines.onnx"), "parser": "lane_mask", "labels": ["line"]}
-    rng, degraded, active, others = random.Random(args.seed), [], [], 0
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        sources = {name: {"source": f"rtsp://127.0.0.1:{port}/cam"} for name, port in ports.items()}
-        wanted = {f"t_{name}": {"cameras": [name], "rate_hz": 15, "model": net} for name in ports}
-        write_configuration(root, sources, wanted)
-        with DaemonProcess(root, subprocess.DEVNULL) as daemon, daemon.subscriber("edged/1/", queue=0) as mine:
-            daemon.wait_until_answering()
-            states = dict.fromkeys(ports, "")
-            listen(mine, states, lambda: set(states.values()) == {"active"}, 20, ())
-            for _ in range(args.count):
-                name = rng.choice(list(ports))
-                rest = [other for other in ports if other != name]
-                servers[name].kill()
-                servers[name].wait()
-                took_s, gap_s = listen(mine, states, lambda name=name: states[name] == "degraded", 10, rest)
-                degraded.append(took_s)
-                others = max(others, gap_s)
-                time.sleep(rng.uniform(0, 1))
-                servers[name] = serve(ports[name])
-                took_s, gap_s = listen(mine, states, lambda name=name: states[name] == "active", 20, rest)
-                active.append(took_s)
-                others = max(others, gap_s)
-    for server in servers.values():
-        server.kill()
-        server.wait()
-    for what, took in (("lost to `degraded`", degraded), ("return to `active`", active)):
-        took.sort()
-        print(f"{what}: median {took[len(took) // 2]:.2f} s, slowest {took[-1]:.2f} s of {len(took)}")
-    print(f"longest gap between two results of a camera that was not touched: {others:.2f} s")
+    rng, times = random.Random(args.seed), Times()
+    with ExitStack() as stack:
+        servers = {f"c{number}": stack.enter_context(closing(Camera())) for number in range(3)}
+        watch = stack.enter_context(watched({name: {"source": one.url} for name, one in servers.items()}))
+        for _ in range(args.count):
+            name = rng.choice(list(servers))
+            watch.touch([name])
+            servers[name].close()
+            times.add("lost to `degraded`", time.monotonic(), watch.until([name], "degraded"))
+            watch.rest(rng.uniform(0, 1))
+            servers[name].start()
+            times.add("return to `active`", time.monotonic(), watch.until([name], "active"))
+    times.report()
+    watch.report()
 
 
-def listen(mine, states, until, timeout_s, watched):
-    """Follow messages until a condition holds. Return the seconds that took, and the longest gap of the watched."""
-    begin_s, gap_s = time.monotonic(), 0.0
-    last = dict.fromkeys(watched, begin_s)
-    while not until():
-        if time.monotonic() - begin_s > timeout_s:
-            raise SystemExit(f"not within {timeout_s:g} s: {states}")
-        received = mine.receive_message(0.5)
-        if received is None:
-            continue
-        topic, message = received
-        if "/task/" in topic:
-            states[message["task"][2:]] = message["state"]
-        elif "/det/" in topic and message["camera"] in last:
-            gap_s = max(gap_s, time.monotonic() - last[message["camera"]])
-            last[message["camera"]] = time.monotonic()
-    return time.monotonic() - begin_s, gap_s
+def network(args):
+    """Cut two networks, each with a camera over TCP and one over UDP; every third time again while they open."""
+    rng, times = random.Random(args.seed), Times()
+    with ExitStack() as stack:
+        ends = {kind: stack.enter_context(closing(FarEnd(kind == "routed"))) for kind in ("local", "routed")}
+        far = {f"{kind}_{transport}": {"source": stack.enter_context(closing(Camera(end))).url, "transport": transport}
+               for kind, end in ends.items() for transport in ("tcp", "udp")}  # fmt: skip
+        near = stack.enter_context(closing(Camera()))
+        watch = stack.enter_context(watched({**far, "near": {"source": near.url}}))
+        watch.touch(far)
+
+        def away(seconds):
+            for end in ends.values():
+                end.cut()
+            since_s = time.monotonic()
+            at_s = watch.until(far, "degraded")
+            watch.rest(since_s + seconds - time.monotonic())
+            for end in ends.values():
+                end.heal()
+            return since_s, at_s
+
+        for number in range(args.count):
+            watch.rest(rng.uniform(0, 3))
+            times.add("{} lost to `degraded`", *away(AWAY_S + rng.uniform(0, 4)))
+            if number % 3 == 2:
+                watch.rest(rng.uniform(0, 1.5))
+                away(AWAY_S)
+            times.add("{} healed to `active`", time.monotonic(), watch.until(far, "active"))
+    times.report()
+    watch.report()
+
+
+def mute(args):
+    """Two cameras at once: of one the connections are cut when it returns, of the other nobody ever hears again.
+
+    A third one is mute all the time, and given up five times as soon as others: for growth.
+    """
+    rng, times = random.Random(args.seed), Times()
+    with ExitStack() as stack:
+        servers = {name: stack.enter_context(closing(Camera())) for name in ("reset", "left", "near")}
+        never = Mute(free_port())
+        stack.callback(never.hang_up)
+        stack.callback(never.leave)
+        third = {"source": f"rtsp://127.0.0.1:{never.port}/cam", "open_timeout_s": 0.2}
+        cameras = {name: {"source": one.url} for name, one in servers.items()}
+        watch = stack.enter_context(watched(cameras, never=third))
+        away = ("reset", "left")
+        watch.touch(away)
+        for _ in range(args.count):
+            watch.rest(rng.uniform(0, 2))
+            for name in away:
+                servers[name].close()
+            since_s, mutes = time.monotonic(), {name: Mute(servers[name].port) for name in away}
+            times.add("{} lost to `degraded`", since_s, watch.until(away, "degraded"))
+            watch.rest(AWAY_S + rng.uniform(0, 4))
+            for one in mutes.values():
+                one.leave()
+            mutes["reset"].hang_up()
+            back_s = {}
+            for name in away:
+                servers[name].start()
+                back_s[name] = time.monotonic()
+            at_s = watch.until(away, "active")
+            for name in away:
+                times.add("{} back to `active`", back_s[name], {name: at_s[name]})
+            mutes["left"].hang_up()
+    times.report()
+    watch.report()
 
 
 def clock(args):
@@ -211,14 +383,14 @@ def window(mine, seconds):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=("tasks", "cameras", "clock"))
+    parser.add_argument("part", choices=("tasks", "cameras", "network", "mute", "clock"))
     parser.add_argument("--count", type=int)
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    args.count = args.count or {"tasks": 1000, "cameras": 100}.get(args.part, 0)
+    args.count = args.count or {"tasks": 1000, "cameras": 100, "network": 6, "mute": 6}.get(args.part, 0)
     args.seconds = args.seconds or {"tasks": 600, "clock": 60}.get(args.part, 0)
-    {"tasks": tasks, "cameras": cameras, "clock": clock}[args.part](args)
+    {"tasks": tasks, "cameras": cameras, "network": network, "mute": mute, "clock": clock}[args.part](args)
 
 
 if __name__ == "__main__":

@@ -188,12 +188,13 @@ class CameraWorker:
                 self._wait(IDLE_BEAT_S, lambda: self._mode is not Mode.COLD)
                 continue
             self._enter(CameraState.CONNECTING, "opening")
+            began_s = time.monotonic()
             try:
                 source = self._opener()
             except WorkerFailed:  # no reopening helps: the process has to begin anew
                 raise
             except EdgedError as exc:
-                backoff_s = self._back_off(exc, backoff_s)
+                backoff_s = self._back_off(exc, backoff_s, time.monotonic() - began_s)
                 continue
             try:
                 self._stream = source.description
@@ -306,10 +307,14 @@ class CameraWorker:
             beat()
             self._wait(IDLE_BEAT_S, lambda: self._mode is Mode.COLD)
 
-    def _back_off(self, exc: EdgedError, backoff_s: float) -> float:
-        """Wait about `backoff_s`, and return the next back-off. The jitter keeps cameras from knocking together."""
+    def _back_off(self, exc: EdgedError, backoff_s: float, tried_s: float = 0.0) -> float:
+        """Wait until about `backoff_s` after the attempt began, which took `tried_s`, and return the next back-off.
+
+        The jitter keeps cameras from knocking together.
+        """
         self._enter(CameraState.BACKOFF, str(exc))
-        self._wait(backoff_s * random.uniform(0.75, 1.0), lambda: self._mode is Mode.COLD)
+        left_s = max(BACKOFF_FIRST_S, backoff_s - tried_s)
+        self._wait(left_s * random.uniform(0.75, 1.0), lambda: self._mode is Mode.COLD)
         return min(BACKOFF_MAX_S, backoff_s * 2)
 
     def _enter(self, state: CameraState, reason: str) -> None:

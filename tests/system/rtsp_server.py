@@ -1,6 +1,6 @@
-"""An RTSP camera on loopback, for the system's Python: `rtsp_server.py PORT WxH FPS [USER:PASSWORD]`.
+"""An RTSP camera, for the system's Python: `rtsp_server.py ADDRESS:PORT WxH FPS [USER:PASSWORD]`.
 
-Serves rtsp://127.0.0.1:PORT/cam over TCP and UDP, H.264 as security cameras send it, and prints `ready`.
+Serves rtsp://ADDRESS:PORT/cam over TCP and UDP, H.264 as security cameras send it, and prints `ready`.
 """
 
 import sys
@@ -32,14 +32,15 @@ def guard(server, factory, user, password):
     factory.set_permissions(permissions)
 
 
-def main(port, size, fps, account=""):
+def main(at, size, fps, account=""):
     """Serve until killed."""
     missing = [name for name in ELEMENTS if Gst.ElementFactory.find(name) is None]
     if missing:
         sys.exit(f"GStreamer lacks {', '.join(missing)}")
     width, height = size.split("x")
     server = GstRtspServer.RTSPServer()
-    server.set_address("127.0.0.1")
+    address, port = at.split(":")
+    server.set_address(address)
     server.set_service(port)
     factory = GstRtspServer.RTSPMediaFactory()
     factory.set_launch(PIPELINE.format(width=width, height=height, fps=fps))
@@ -48,7 +49,7 @@ def main(port, size, fps, account=""):
         guard(server, factory, *account.split(":", 1))
     server.get_mount_points().add_factory("/cam", factory)
     if server.attach(None) == 0:
-        sys.exit(f"port {port} cannot be had")
+        sys.exit(f"{at} cannot be had")
     print("ready", flush=True)
     GLib.MainLoop().run()
 

@@ -1,4 +1,4 @@
-"""RTSP cameras as they are: a real server that is killed, frozen, mute, changed and locked."""
+"""RTSP cameras as they are: a real server that is killed, frozen, mute, cut off, changed and locked."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import subprocess
 import time
 from pathlib import Path
 
+import far_end
 import pytest
+from far_end import FarEnd
 from parts import until
 
 SERVER = Path(__file__).with_name("rtsp_server.py")
@@ -33,13 +35,14 @@ def gstreamer():
 
 
 class Camera:
-    """One RTSP camera with its own process."""
+    """One RTSP camera with its own process, on loopback or at the far end of a wire."""
 
-    def __init__(self, port, *args):
-        command = [PYTHON, SERVER, str(port), *args]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    def __init__(self, port, *args, end=None):
+        at = f"{end.address if end else '127.0.0.1'}:{port}"
+        command = [PYTHON, str(SERVER), at, *args]
+        self.process = subprocess.Popen(end.inside(*command) if end else command, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout.readline() == "ready\n"
-        self.url = f"rtsp://127.0.0.1:{port}/cam"
+        self.port, self.url = port, f"rtsp://{at}/cam"
 
     def signal(self, number):
         self.process.send_signal(number)
@@ -56,8 +59,8 @@ def camera(gstreamer):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
 
-    def camera(size="320x240", fps="15", account=""):
-        started.append(Camera(port, size, fps, *([account] if account else [])))
+    def camera(size="320x240", fps="15", account="", end=None):
+        started.append(Camera(port, size, fps, *([account] if account else []), end=end))
         return started[-1]
 
     yield camera
@@ -138,6 +141,50 @@ def test_a_server_that_accepts_and_never_answers(daemon, site, task, clip):
         assert running.camera("mute")["reason"] == f"cannot open {url}: nothing came for 0.7 s"
         with running.subscriber() as subscriber:
             assert subscriber.receive(5).camera == "good"
+
+
+def test_a_server_that_is_mute_in_a_cameras_place_and_goes_without_a_word(daemon, site, task, camera):
+    """The connection that it took stays open when the camera is back on its port: nothing tells us but the time."""
+    server = camera()
+    running = daemon(site({"front": {"source": server.url}}, {"t": task("front")}))
+    until(lambda: running.task("t")["state"] == "active", 10)
+    server.kill()
+    with socket.create_server(("127.0.0.1", server.port)) as mute:
+        taken, _ = mute.accept()
+    with taken:
+        camera()
+        until(lambda: running.camera("front")["state"] == "running", 5, lambda: running.camera("front"))
+    assert f"cannot open {server.url}: nothing came for 3 s" in running.log
+
+
+@pytest.fixture
+def end():
+    if why := far_end.why_not():
+        pytest.skip(why)
+    end = FarEnd()
+    yield end
+    end.close()
+
+
+def test_a_network_that_swallows_everything(daemon, site, task, camera, clip, end):
+    """Both transports lose their cameras, the other one goes on; what heals is back by itself."""
+    server = camera(end=end)
+    cameras = {name: {"source": server.url, "transport": name} for name in ("tcp", "udp")}
+    cameras["near"] = {"source": f"file:{clip(frames=50)}", "loop": True}
+    running = daemon(site(cameras, {name: task(name) for name in cameras}))
+
+    def states():
+        return {name: running.task(name)["state"] for name in cameras}
+
+    until(lambda: set(states().values()) == {"active"}, 10, states)
+    end.cut()
+    until(lambda: states() == {"tcp": "degraded", "udp": "degraded", "near": "active"}, 5, states)
+    read = [f"camera {name}: backoff: cannot read {server.url}: nothing came for 3 s" for name in ("tcp", "udp")]
+    until(lambda: all(line in running.log for line in read), 8, lambda: running.log)
+    assert running.log.count("task tcp: active") == running.log.count("task udp: active") == 1, "the dead came alive"
+    end.heal()
+    until(lambda: set(states().values()) == {"active"}, 5, states)
+    assert {running.camera(name)["opens"] for name in cameras} == {1, 2}
 
 
 def test_a_wrong_password_is_said_and_never_shown(daemon, site, task, camera):

@@ -174,6 +174,21 @@ def test_a_camera_that_cannot_be_opened_is_tried_again(start, error):
     assert waits[3] > 0.03, "the back-off does not grow"
 
 
+def test_an_attempt_that_took_long_was_its_own_back_off(start):
+    begun, ended = [], []
+
+    def opener():
+        begun.append(time.monotonic())
+        time.sleep(0.1)
+        ended.append(time.monotonic())
+        raise CameraStalled("nothing")
+
+    start(opener)
+    until(lambda: len(begun) > 6)
+    waits = [begin - end for begin, end in zip(begun[1:], ended, strict=False)]
+    assert min(waits[3:]) < 0.03, "the longest back-off is 0.05 s"
+
+
 def test_a_stream_that_breaks_is_closed_and_opened_again(start):
     sources = [Scripted({7: CameraError("cable cut")}), Scripted()]
     opened = iter(list(sources))

@@ -48,3 +48,14 @@ def test_a_wall_clock_that_was_wrong_when_the_stream_was_opened_is_read_anew(clo
 @pytest.mark.parametrize("age_s", [-1, -3600, 6, 3600])
 def test_a_senders_clock_that_is_not_ours_is_not_believed(clocks, source, age_s):
     assert source._sent(clocks["wall"] - age_s * 1_000_000_000) is None
+
+
+@pytest.mark.parametrize("read", [0, 1])
+def test_a_stream_that_is_closed_leaves_no_demuxer_half_way(clip, read):
+    """A demuxer that is only forgotten keeps its memory: 0.2 KB for each reconnection, and the heap around it."""
+    opened = PacketReader(Opening("c", "file", str(clip()), str))
+    for _ in range(read):
+        opened.grab()
+    opened.close()
+    assert next(opened._packets, None) is None
+    opened.close()
