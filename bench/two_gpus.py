@@ -103,8 +103,10 @@ def held_against(reference, found, exact):
         engine = next(iter(mine.values())).message["engine"]
         close = (alone == 0 and pixels < 1 and score < 0.02) if exact else ap50 > AP50_MIN
         good &= len(mine) == len(frames) and close
-        print(f"{task} {camera}: {engine['backend']} {engine['device']}, {len(mine)} of {len(frames)} frames, "
-              f"AP50 {ap50}, {count} boxes within {pixels:.2f} px and {score:.4f}, {alone} without a partner")  # fmt: skip
+        print(
+            f"{task} {camera}: {engine['backend']} {engine['device']}, {len(mine)} of {len(frames)} frames, AP50 {ap50}"
+        )
+        print(f"    {count} boxes within {pixels:.2f} px and {score:.4f}, {alone} without a partner")
     return good
 
 
