@@ -21,9 +21,11 @@ from against_cpu import found_in, furthest
 
 from edged.bench.load import write_configuration
 from edged.child import DaemonProcess
+from edged.engines.build.agree import agreement
 
 SIDES = ("left", "right")
-SCORE_MIN = 0.5
+SCORE_MIN, AP50_MIN = 0.5, 0.95
+SIZE = (1, 1)  # matters for lanes alone
 
 
 def configuration(folder, args, pace, shared=False, cpu=False):
@@ -86,17 +88,25 @@ def decoders(pid):
     return rows
 
 
-def held_against(reference, found):
-    """Print each camera's boxes beside the CPU's, and say whether all are within 1 px and 0.02."""
+def held_against(reference, found, exact):
+    """Print each camera's boxes beside the CPU's; say whether they are good: `exact` within 1 px and 0.02, else AP50.
+
+    What NVDEC decodes is converted by the kernel, whose rounding is not the CPU's: docs/engines.md.
+    """
     good = True
     frames = {frame: found_in(one) for (_, _, frame), one in reference.items()}
     for task, camera in sorted({key[:2] for key in found}):
         mine = {frame: one for (one_task, name, frame), one in found.items() if (one_task, name) == (task, camera)}
-        count, alone, pixels, score = furthest([(frames[n], found_in(mine[n])) for n in frames if n in mine], SCORE_MIN)
+        pairs = [(frames[number], found_in(mine[number])) for number in frames if number in mine]
+        count, alone, pixels, score = furthest(pairs, SCORE_MIN)
+        ap50 = agreement([one for one, _ in pairs], [one for _, one in pairs], SCORE_MIN, SIZE).ap50
         engine = next(iter(mine.values())).message["engine"]
-        good &= len(mine) == len(frames) and pixels < 1 and score < 0.02
-        print(f"{task} {camera}: {engine['backend']} {engine['device']}, {len(mine)} of {len(frames)} frames, "
-              f"{count} boxes within {pixels:.2f} px and {score:.4f}, {alone} without a partner")  # fmt: skip
+        close = (alone == 0 and pixels < 1 and score < 0.02) if exact else ap50 > AP50_MIN
+        good &= len(mine) == len(frames) and close
+        print(
+            f"{task} {camera}: {engine['backend']} {engine['device']}, {len(mine)} of {len(frames)} frames, AP50 {ap50}"
+        )
+        print(f"    {count} boxes within {pixels:.2f} px and {score:.4f}, {alone} without a partner")
     return good
 
 
@@ -128,8 +138,10 @@ def main():
     args.cameras = wanted
     found, decoded, _, took_s = run(args, "fast", 120)
     print(f"every frame once: {len(found)} results in {took_s:.1f} s; decoded by", decoded)
-    good = held_against(reference, found)
-    print("frames in which all cameras of both GPUs have the same boxes: {} of {}".format(*equal_cameras(found)))
+    good = held_against(reference, found, exact=False)
+    same, frames = equal_cameras(found)
+    good &= same >= 0.99 * frames
+    print(f"frames in which all cameras of both GPUs have the same boxes: {same} of {frames}")
     found, decoded, seen, _ = run(args, "realtime", args.seconds)
     times = [one.mono_ns for one in found.values()]
     print(f"in real time: {1e9 * len(found) / (max(times) - min(times)):.0f} results/s; decoded by", decoded)
@@ -137,7 +149,7 @@ def main():
     good &= set(decoded.values()) == {"nvdec"} and all(any(row[n][0] for row in seen) for n in range(2))
     found, decoded, _, _ = run(args, "fast", 60, shared=True)
     print("one camera for both GPUs, decoded by", decoded)
-    good &= held_against(reference, found) and set(decoded.values()) == {"pyav"}
+    good &= held_against(reference, found, exact=True) and set(decoded.values()) == {"pyav"}
     print("as it must be" if good else "NOT as it must be")
     sys.exit(not good)
 
