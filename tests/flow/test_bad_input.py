@@ -13,6 +13,8 @@ from parts import edged, number_in, until, write_clip
 
 from edged.cli import main
 
+pytestmark = pytest.mark.side_by_side
+
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory, clip):

@@ -12,6 +12,8 @@ from parts import edged, until
 from edged.client import CommandRefused, Control, CurveKeys, Subscriber
 from edged.errors import BackendUnavailable, NoAnswer
 
+pytestmark = pytest.mark.side_by_side
+
 
 @pytest.fixture
 def guarded(site, task, clip, tmp_path):

@@ -23,6 +23,8 @@ from edged.demo.screen import HIDE_CURSOR, SHOW_CURSOR
 from edged.demo.show import play
 from edged.errors import BackendUnavailable, NoAnswer
 
+pytestmark = pytest.mark.side_by_side
+
 COMMAND = (sys.executable, "-m", "edged", "demo")
 ON_ITS_TERMINAL = (  # a session of its own whose controlling terminal is its stdin: there ^C becomes SIGINT
     sys.executable,

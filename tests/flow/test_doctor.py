@@ -14,6 +14,8 @@ from edged.doctor.line import State, line
 from edged.doctor.probing import Answer
 from edged.doctor.who import Who
 
+pytestmark = pytest.mark.side_by_side
+
 SECRET = "hunter2-is-not-shown"
 
 

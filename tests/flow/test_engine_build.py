@@ -12,6 +12,8 @@ import pytest
 from engine_parts import write_blobs, write_extremes
 from parts import edged, until
 
+pytestmark = pytest.mark.side_by_side
+
 REPOSITORY = Path(__file__).parents[2]
 
 

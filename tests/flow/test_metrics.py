@@ -15,6 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from edged.metrics.kinds import KINDS, PROCESS
 
+pytestmark = pytest.mark.side_by_side
+
 DEMO = Path(__file__).parents[2] / "configs/demo"
 STAGES = ("decode", "convert", "wait", "infer", "parse", "total", "publish")
 NO_LOSSES = ("offered", "served", "published")

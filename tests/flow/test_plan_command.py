@@ -10,6 +10,8 @@ from parts import edged, until
 
 from edged.demo.bundle import demo_config
 
+pytestmark = pytest.mark.side_by_side
+
 LOSSES = {"rate", "superseded", "late", "stopped", "unsynced"}
 
 
