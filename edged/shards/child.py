@@ -27,6 +27,7 @@ from edged.supervisor import ONCE, Supervisor
 log = logging.getLogger(__name__)
 
 TICK_S = 0.1
+LAST_WORD_S = 1.0
 WAITING_MAX = 1000  # results
 ROUNDS_MAX = 8  # of sending for others, before a thread goes on with its own work
 
@@ -42,28 +43,40 @@ class Server:
         self._supervisor = Supervisor(watchdog_s=watchdog_s)
         self._shard = Shard(self._supervisor, self._emit, self._note)
         self._level = "info"
+        self._over = False
 
     def run(self) -> int:
-        """Serve until the daemon orders the end or is gone. Returns the exit code."""
+        """Serve until the daemon has no more orders. Returns the exit code."""
         try:
-            while True:
-                self._send_waiting()
-                if self._channel.poll(TICK_S):
-                    name, *args = self._channel.recv()
-                    getattr(self, f"_do_{name}")(*args)
-                for lost in self._supervisor.check():
-                    text = "%s: the daemon goes on without it: %s"
-                    log.error(text, lost.name, lost.error, extra=about(event="worker_lost"))
-        except EOFError:  # the daemon has no more orders
-            self._end()
-            return 0
+            while not self._over:
+                self._turn()
         except WorkerFailed as exc:
-            self._say("failed", str(exc))
-            return exc.exit_code
+            return self._fail(str(exc))
         except Exception as exc:  # the last line of the process: the daemon is told what it ends of
             log.exception("it failed")
-            self._say("failed", f"{type(exc).__name__}: {exc}")
-            return WorkerFailed.exit_code
+            return self._fail(f"{type(exc).__name__}: {exc}")
+        self._end()
+        return 0
+
+    def _turn(self) -> None:
+        """Wait a tick for an order and obey it, then look after the workers."""
+        self._send_waiting()
+        if self._channel.poll(TICK_S):
+            try:
+                name, *args = self._channel.recv()
+            except EOFError:
+                self._over = True
+                return
+            getattr(self, f"_do_{name}")(*args)
+        for lost in self._supervisor.check():
+            text = "%s: the daemon goes on without it: %s"
+            log.error(text, lost.name, lost.error, extra=about(event="worker_lost"))
+
+    def _fail(self, why: str) -> int:
+        self._out.append(("failed", why))
+        if self._sending.acquire(timeout=LAST_WORD_S):
+            self._send()
+        return WorkerFailed.exit_code
 
     def _end(self) -> None:
         self._shard.end()

@@ -39,7 +39,7 @@ class ShardProcess:
     """A `Part` in a process of its own, and the worker that hears what it says.
 
     Orders go one way and what happened the other, pickled, over a socket that only these two have. A process that
-    ends, fails or falls silent ends the daemon: its reader is a vital worker, and beats when it hears something.
+    ends, fails or falls silent ends the daemon: its reader is a vital worker, and beats while reports come.
 
     Args:
         number: from 1.
@@ -179,7 +179,7 @@ class ShardProcess:
             try:
                 self._channel.send((name, *args))
             except OSError as exc:
-                raise WorkerFailed(f"{self.name}: {self._how_it_ended()}") from exc
+                raise self._failed or WorkerFailed(f"{self.name}: {self._how_it_ended()}") from exc
 
     def _hear(self) -> None:
         try:
