@@ -59,11 +59,13 @@ def service(machine):
     """Return a starter of the service on a configuration; afterwards it is stopped and forgotten."""
     machine.mark()
 
-    def start(cameras=None, tasks=None, *, dropin="", wait=True):
+    def start(cameras=None, tasks=None, *, edged=None, dropin="", wait=True):
         machine.sh("rm -rf /etc/edged; mkdir -p /etc/edged/tasks")
         machine.write("/etc/edged/cameras.yaml", json.dumps({"cameras": cameras or {"a": CAMERA}}))
         for name, values in (tasks or {"lane": task("a")}).items():
             machine.write(f"/etc/edged/tasks/{name}.yaml", json.dumps(values))
+        if edged:
+            machine.write("/etc/edged/edged.yaml", json.dumps(edged))
         machine.write(DROPIN, f"[Service]\n{dropin}\n")
         machine.run("systemctl", "daemon-reload")
         machine.run("systemctl", "start", "edged", check=wait)
@@ -133,6 +135,26 @@ def test_a_broken_device_ends_it_with_70_and_it_is_started_anew(service):
     assert "status=70" in text
     machine.sh("rm /run/edged-breaks")
     until(lambda: machine.show("ActiveState") == "active", 20, lambda: machine.journal()[-20:])
+
+
+def test_a_process_with_a_share_of_the_cameras_that_hangs_or_dies_is_started_anew_with_the_others(service):
+    cameras = dict.fromkeys("abcd", CAMERA)
+    machine = service(cameras, {"lane": task(*cameras)}, edged={"scheduler": {"processes": 2}})
+    for signal, words in (("KILL", "shard:2: its process was killed by signal 9"), ("STOP", "silent for")):
+        pid = main_pid(machine)
+        _, second = sorted(map(int, machine.sh(f"pgrep -P {pid}").split()))
+        machine.sh(f"kill -{signal} {second}")
+        took_s = restarted(machine, pid)
+        print(f"SIG{signal} of one of two processes: restarted after {took_s:.1f} s")
+        assert took_s < 2 * WATCHDOG_S
+        assert words in str(machine.journal())
+        until(lambda: machine.show("ActiveState") == "active", 20, lambda: machine.journal()[-20:])
+        assert machine.sh(f"pgrep -P {pid}", check=False) == "", "nothing is left of the one before"
+    assert machine.sh("RUNTIME_DIRECTORY=/run/edged edged sub --count 3 --seconds 20").count("lane") == 3
+    begin_s = time.monotonic()
+    machine.run("systemctl", "stop", "edged")
+    assert time.monotonic() - begin_s < 5
+    assert machine.show("Result") == "success"
 
 
 def test_dead_mute_and_hung_cameras_never_restart_it(service):
