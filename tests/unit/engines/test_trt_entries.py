@@ -14,7 +14,7 @@ from trt_parts import board, build_into  # noqa: F401 - a fixture
 from edged.device.base import DeviceError
 from edged.engines.base import EngineError, EngineRequest
 from edged.engines.tensorrt import entries as device_entries
-from edged.engines.tensorrt import slot as device_slot
+from edged.engines.tensorrt import outputs as of_slots
 from edged.engines.tensorrt.engine import TrtEngine
 from edged.engines.tensorrt.entries import Entries
 from edged.frame import Capture, Color, Frame, Picture, PixelFormat
@@ -166,7 +166,7 @@ def test_an_engine_that_was_primed_records_once_what_parsers_read(engine, machin
 def test_what_nobody_reads_any_more_is_left_and_its_memory_given_back(engine, machine, monkeypatch):
     """A reload may change a threshold again and again while the engine stays."""
     monkeypatch.setattr(device_entries, "PAYS_BYTES", 0)
-    monkeypatch.setattr(device_slot, "LEFT_AFTER", 5)
+    monkeypatch.setattr(of_slots, "LEFT_AFTER", 5)
     copies = Copies(machine, monkeypatch)
     parsers = [Yolov8(engine.model, ParserSettings(("a", "b"), score_min=0.1 + n / 100)) for n in range(10)]
     for parser in parsers:
@@ -186,7 +186,7 @@ def test_an_output_that_is_always_crowded_comes_as_a_whole(engine, machine, monk
     monkeypatch.setattr(device_entries, "PAYS_BYTES", 0)
     monkeypatch.setattr(Entries, "of", lambda *_: None)
     parser, copies = Yolov8(engine.model, ParserSettings(("a", "b"), score_min=0.5)), Copies(machine, monkeypatch)
-    for _ in range((device_slot.CROWDED_MAX + 3) * engine.workers):
+    for _ in range((of_slots.CROWDED_MAX + 3) * engine.workers):
         infer(engine, [9], parser.parse)
     copies.taken()
     launches = sum(graph.launches for graph in machine.device.graphs)
