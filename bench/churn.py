@@ -219,6 +219,11 @@ class Watch:
         return met
 
     def report(self):
+        now_s = time.monotonic()
+        for name in self._states.keys() - self._touched:
+            if name not in self._last_s:
+                raise SystemExit(f"{name}, which was not touched, has given no result")
+            self._gap_s = max(self._gap_s, now_s - self._last_s[name])
         print(f"longest gap between two results of a camera that was not touched: {self._gap_s:.2f} s")
         print_slopes(self._prints)
         tenths = self._prints[:: max(1, len(self._prints) // 10)]
@@ -312,7 +317,7 @@ def network(args):
 def mute(args):
     """Two cameras at once: of one the connections are cut when it returns, of the other nobody ever hears again.
 
-    A third one is mute all the time, and given up five times as soon as others: for growth.
+    A third one is mute all the time, and given up three times as soon as others: for growth.
     """
     rng, times = random.Random(args.seed), Times()
     with ExitStack() as stack:

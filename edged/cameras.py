@@ -67,7 +67,7 @@ def camera_worker(
         fast=camera.pace == "fast",
         stall_timeout_s=camera.stall_timeout_s,
         picture_max_px=int(edged.limits.picture_mpx * 1e6),
-        patience_s=camera.open_timeout_s + camera.stall_timeout_s,
+        patience_s=2 * camera.open_timeout_s + camera.stall_timeout_s,
         warm_max_s=edged.scheduler.warm_max_s,
         warm_max_bytes=int(edged.scheduler.warm_max_mb * 1e6),
     )

@@ -19,7 +19,11 @@ from edged.frame import Capture, ClockName, Color
 MATRIX = {1: "bt709", 5: "bt601", 6: "bt601", 9: "bt2020", 10: "bt2020"}  # AVColorSpace
 FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 LIVE_OPTIONS = {"analyzeduration": "500000", "max_delay": "200000"}  # not nobuffer: it drops the first key frame
-RTSP_OPTIONS = {**LIVE_OPTIONS, "analyzeduration": "100000"}  # the session's description says what is in the stream
+RTSP_OPTIONS = {
+    **LIVE_OPTIONS,
+    "analyzeduration": "100000",  # the session's description says what is in the stream
+    "allowed_media_types": "video",
+}
 HAS_SIDE_DATA = hasattr(av.Packet, "has_sidedata")  # not in the oldest PyAV allowed: arrival times it is, there
 STAMP_AGE_MAX_NS = 5_000_000_000  # a stamp further away is of a clock that is not ours
 
@@ -106,20 +110,32 @@ class PacketReader:
         return f"{context.name} {context.width}x{context.height} {float(rate or 0):g} Hz"
 
     def _demux(self) -> Generator[Any, None, None]:
-        packets: Generator[Any, None, None] = self._container.demux(self.stream)
+        """Return the packets of the video stream; live, those of all: each of them starts FFmpeg's clock anew."""
+        streams = (self.stream,) if self._opening.scheme == "file" else ()
+        packets: Generator[Any, None, None] = self._container.demux(*streams)
         return packets
+
+    def _next(self) -> Any:
+        """Return the next packet of the video stream, None at the end."""
+        begin_s, live = time.monotonic(), self._opening.scheme != "file"
+        packet = next(self._packets, None)
+        while packet is not None and packet.stream_index != self.stream.index and not (live and self._is_late(begin_s)):
+            packet = next(self._packets, None)
+        if live and self._is_late(begin_s):  # sound alone is silence; or FFmpeg gave up, and let go what it held
+            raise self._silent("cannot read", self._opening.read_timeout_s)
+        return packet
+
+    def _is_late(self, begin_s: float) -> bool:
+        return time.monotonic() - begin_s >= self._opening.read_timeout_s
 
     def grab(self) -> Grab:
         """Wait for the next packet of the video stream."""
-        begin_s = time.monotonic()
         try:
-            packet = next(self._packets, None)
+            packet = self._next()
         except av.error.EOFError:
             packet = None
         except (av.error.FFmpegError, OSError) as exc:
             raise self.translated("cannot read", exc) from exc
-        if self._opening.scheme != "file" and time.monotonic() - begin_s >= self._opening.read_timeout_s:
-            raise self._silent("cannot read", self._opening.read_timeout_s)  # FFmpeg gave up, and let go what it held
         if packet is None or packet.size == 0:
             raise self._ended()
         self._packets_read += 1
@@ -195,7 +211,8 @@ class PacketReader:
             return exc
         opening = self._opening
         limit_s = min(opening.open_timeout_s, self._answer_s) if self._rtsp else opening.open_timeout_s
-        if did == "cannot open" and time.monotonic() - self._start_s >= limit_s:  # whatever it calls it
+        refused = isinstance(exc, (av.error.HTTPError, av.error.HTTPClientError))  # of RTSP too: an answer, if late
+        if did == "cannot open" and not refused and time.monotonic() - self._start_s >= limit_s:
             return self._silent(did, limit_s)
         if isinstance(exc, av.error.ExitError) or (did == "cannot read" and isinstance(exc, TimeoutError)):
             return self._silent(did, opening.read_timeout_s)

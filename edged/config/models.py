@@ -165,7 +165,7 @@ class SchedulerConfig(Strict):
     )
     processes: Annotated[int, whole(1, PROCESSES_MAX)] = Field(
         default=1,
-        description="processes that the cameras are shared out among; for a GPU that serves more than some two dozen",
+        description="processes that the cameras are shared out among; for a GPU that serves more than some thirty",
     )
     signal_timeout_s: Annotated[float, real(0.05, 3600)] = Field(
         default=1.0, description="seconds after which a vehicle signal that was not renewed is unknown"

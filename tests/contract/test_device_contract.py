@@ -11,7 +11,7 @@ from pictures import FORMATS, Uploaded, frame_of, picture_of, reference
 
 from edged.device.gpu import open_device
 from edged.engines.preprocess import Preprocessor
-from edged.engines.preprocess_device import DevicePreprocessor
+from edged.engines.preprocess_device import ROW, DevicePreprocessor
 from edged.engines.tensorrt.entries import MOST, Entries
 from edged.errors import BackendUnavailable, ShapeError
 from edged.frame import Color, Picture, PixelFormat
@@ -90,6 +90,18 @@ def test_random_samples_of_every_colour_matrix(device, matrix, full, order):
     out, (fit,) = convert(device, [Picture(97, 61, PixelFormat.NV12, color, (luma, chroma))], fmt, (60, 44))
     planes = [luma.astype(float), chroma[..., 0].astype(float), chroma[..., 1].astype(float)]
     assert np.abs(out[0] - reference("nv12", planes, color, fmt, (60, 44), fit)).max() <= 1 / 255
+
+
+def test_a_network_whose_size_fits_no_block_is_written_to_its_end_and_not_beyond(device):
+    size, fmt = (61, 45), InputFormat()
+    made = [picture_of("nv12", 90 + n, 50, Color(), seed=n) for n in range(3)]
+    out, fits = convert(device, [picture for picture, _ in made], fmt, size)
+    for image, (_, planes), fit in zip(out, made, fits, strict=True):
+        assert np.abs(image - reference("nv12", planes, Color(), fmt, size, fit)).max() <= 1 / 255
+
+
+def test_rows_of_the_kernel_s_table_are_as_long_on_the_host_as_on_the_device():
+    assert ROW.size % 16 == 0, "the struct there is aligned to 16 bytes"
 
 
 def test_each_image_of_a_batch_is_its_own_and_what_is_left_out_is_padding(device):

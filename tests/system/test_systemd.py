@@ -140,16 +140,19 @@ def test_a_broken_device_ends_it_with_70_and_it_is_started_anew(service):
 def test_a_process_with_a_share_of_the_cameras_that_hangs_or_dies_is_started_anew_with_the_others(service):
     cameras = dict.fromkeys("abcd", CAMERA)
     machine = service(cameras, {"lane": task(*cameras)}, edged={"scheduler": {"processes": 2}})
-    for signal, words in (("KILL", "shard:2: its process was killed by signal 9"), ("STOP", "silent for")):
+    for signal, words in (("KILL", "shard:2: its process was killed by signal 9"), ("STOP", "shard:2: silent for")):
         pid = main_pid(machine)
-        _, second = sorted(map(int, machine.sh(f"pgrep -P {pid}").split()))
+        first, second = sorted(map(int, machine.sh(f"pgrep -P {pid}").split()))
         machine.sh(f"kill -{signal} {second}")
         took_s = restarted(machine, pid)
         print(f"SIG{signal} of one of two processes: restarted after {took_s:.1f} s")
         assert took_s < 2 * WATCHDOG_S
         assert words in str(machine.journal())
         until(lambda: machine.show("ActiveState") == "active", 20, lambda: machine.journal()[-20:])
-        assert machine.sh(f"pgrep -P {pid}", check=False) == "", "nothing is left of the one before"
+        there = machine.sh("cat /sys/fs/cgroup/system.slice/edged.service/cgroup.procs").split()
+        assert str(main_pid(machine)) in there
+        assert len(there) == 3, "the new one and its two"
+        assert not {str(pid), str(first), str(second)} & set(there), "nothing is left of the one before"
     assert machine.sh("RUNTIME_DIRECTORY=/run/edged edged sub --count 3 --seconds 20").count("lane") == 3
     begin_s = time.monotonic()
     machine.run("systemctl", "stop", "edged")

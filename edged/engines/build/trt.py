@@ -172,11 +172,16 @@ def _seen(request: EngineRequest, library: Library) -> tuple[Seen, TensorSpec]:
     library.load_plugins(request.plugins)
     place, unknown = place_of(request), TensorSpec("", (), "")
     with closing(gpu.open_device(place.gpu)) as device, device.active():
-        work = Work(library, device, request, place, unknown, Frames((), ()), request.onnx.parent)
-        builder = library.trt.Builder(library.logger)
-        network = choose(library).network(work, builder)
-        parse(work, network, request.onnx)
-        return seen_by(request, ModelSpec(inputs_of(network), ()))
+        inputs = _inputs(Work(library, device, request, place, unknown, Frames((), ()), request.onnx.parent))
+    return seen_by(request, ModelSpec(inputs, ()))
+
+
+def _inputs(work: Work) -> tuple[TensorSpec, ...]:
+    """Return a model's inputs as TensorRT reads them. What that takes is gone before the device is."""
+    builder = work.trt.Builder(work.library.logger)
+    network = choose(work.library).network(work, builder)
+    parse(work, network, work.request.onnx)
+    return inputs_of(network)
 
 
 def _plan(work: Work, store: Store, order: Order) -> tuple[bytes, Layers]:
