@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 CHILD = "edged.shards.child"
 REPORT_S = 0.25
 SEND_S = 5.0
-END_S = 4.2  # of the five seconds that a stop may take; it is asked for in all processes at once
+END_S = 4.0  # of the five seconds that a stop may take; it is asked for in all processes at once
 DIED_S = 1.0
 
 
