@@ -86,6 +86,8 @@ def build(order: Order, store: Store) -> Manifest:
     request, place, library = order.request, place_of(order.request), open_library()
     seen, image = _seen(request, library)
     check_records(order, seen)
+    if request.plugins and order.records:
+        _must_be_known_to_the_cpu(order)
     if request.precision == "int8" and not order.records:
         raise BackendUnavailable(f"{request.onnx.name}: int8 needs frames; run: edged engine calibrate")
     for left_over in store.root.glob(".build-*"):
@@ -174,6 +176,18 @@ def _seen(request: EngineRequest, library: Library) -> tuple[Seen, TensorSpec]:
     with closing(gpu.open_device(place.gpu)) as device, device.active():
         inputs = _inputs(Work(library, device, request, place, unknown, Frames((), ()), request.onnx.parent))
     return seen_by(request, ModelSpec(inputs, ()))
+
+
+def _must_be_known_to_the_cpu(order: Order) -> None:
+    """Raise `ConfigError`, before anything is built, where ONNX Runtime cannot run what frames are compared by."""
+    try:
+        seen_by(order.request)
+    except ConfigError as exc:
+        frames = " and ".join(f"calibration/{record.task}" for record in order.records)
+        raise ConfigError(
+            f"{exc}; so there is nothing to compare an engine with on the frames that there are: "
+            f"remove {frames} from the store, and build fp32 or fp16"
+        ) from exc
 
 
 def _inputs(work: Work) -> tuple[TensorSpec, ...]:

@@ -309,6 +309,9 @@ def test_a_model_with_plugin_layers_is_read_by_tensorrt_alone(board, order, monk
     assert [target.key for target in trt.targets(wanted.request)] == [manifest.key]
     with closing(TrtEngine(wanted.request)) as engine:
         assert engine.max_batch == 3
+    framed = order()
+    with pytest.raises(ConfigError, match=r"nothing to compare an engine with .* remove calibration/t from the store"):
+        build(replace(framed, request=replace(framed.request, plugins=(library,))))
     assert machine.left == []
 
 
