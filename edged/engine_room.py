@@ -6,7 +6,6 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import astuple
 
 from edged.assembly import NOTHING, Assembled
 from edged.engines.base import EngineFacts
@@ -45,8 +44,7 @@ class EngineRoom:
 
     def stages(self) -> StageCpu:
         """Return the CPU seconds that all workers have spent in each stage."""
-        spent = [worker.cpu() for worker in self._workers]
-        return StageCpu(*(sum(values) for values in zip(*map(astuple, spent), strict=True))) if spent else StageCpu()
+        return StageCpu.total(worker.cpu() for worker in self._workers)
 
     def notes(self) -> dict[str, str]:
         """Return how each engine runs, in words; see `Engine.note`."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import astuple, dataclass
 from typing import Any
 
 from edged.engines.base import EngineError, Slot
@@ -41,6 +41,11 @@ class StageCpu:
     convert: float = 0.0
     infer: float = 0.0
     parse: float = 0.0
+
+    @staticmethod
+    def total(parts: Iterable[StageCpu]) -> StageCpu:
+        """Return what all of them have spent together."""
+        return StageCpu(*map(sum, zip(*map(astuple, parts), strict=True)))
 
 
 class EngineWorker:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 
 from edged.assembly import Lineup
 from edged.camera.worker import CameraReport, not_started
@@ -117,7 +117,7 @@ class Fleet:
             self._known({camera: one for report in reports for camera, one in report.cameras.items()}),
             {claim: one for report in reports for claim, one in report.counts.items()},
             _summed([report.devices for report in reports]),
-            StageCpu(*map(sum, zip(*(astuple(report.stages) for report in reports), strict=True))),
+            StageCpu.total(report.stages for report in reports),
             {key: note for report in reports for key, note in report.notes.items()},
             tuple(report.process for report in reports if report.process is not None),
         )
@@ -142,15 +142,16 @@ def joined(lineups: Sequence[Lineup]) -> Lineup:
     whole = Lineup({}, {}, {}, {})
     for lineup in lineups:
         for task, chosen in lineup.chosen.items():
-            key, other = lineup.task_engine.get(task), whole.task_engine.get(task)
-            if whole.chosen.get(task, chosen) == chosen and task in whole.chosen and key != other:
-                raise BackendUnavailable(
-                    f"task {task}: files of its engine were changed while the processes read them; try it again"
-                )
-            if whole.chosen.get(task, chosen) != chosen:
+            if task not in whole.chosen:
+                continue
+            if whole.chosen[task] != chosen:
                 raise BackendUnavailable(
                     f"task {task} is served by {whole.chosen[task]} in one process and by {chosen} in another; "
                     "name the one that all can have in its engine.backend, or take fewer scheduler.processes"
+                )
+            if whole.task_engine.get(task) != lineup.task_engine.get(task):
+                raise BackendUnavailable(
+                    f"task {task}: files of its engine were changed while the processes read them; try it again"
                 )
         whole = Lineup(*({**getattr(whole, one.name), **getattr(lineup, one.name)} for one in fields(Lineup)))
     return whole
