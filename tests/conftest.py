@@ -11,9 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from parts import Running, children_of, write_clip, write_model
 
 from edged.errors import EdgedError
+
+# In CI the same examples in every run, whatever the release of Hypothesis: what fails there was broken by the change.
+# For more than that: scripts/test --hypothesis-profile search --timeout 0 tests/unit/scheduler
+settings.register_profile(
+    "ci", derandomize=True, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("search", max_examples=5000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 
 @pytest.fixture(autouse=True)

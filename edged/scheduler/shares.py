@@ -93,7 +93,8 @@ class Shares:
         for claim in level:
             load = ledger.load([claim])
             need = load.least()
-            lacking = ledger.lacking(need, self._margin(claim))
+            # named is what lacks without a margin: else the words would change with the next plan
+            lacking = ledger.lacking(need) or ledger.lacking(need, self._margin(claim))
             if lacking is None:
                 ledger.give([claim], load, {claim.position: claim.least_hz}, need)
                 admitted.append(claim)

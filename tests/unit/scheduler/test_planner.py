@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from worlds import CAMERAS, demand, demands, machines, supplies, supply, work_by_hand
 
 from edged.plan import CameraPlan, CameraState, Mode, Plan, TaskPlan, TaskState
+from edged.scheduler.demand import EngineLoad, Machine
 from edged.scheduler.planner import make_plan
+from edged.work import Cost
 
 NAMES = "abcdef"
 WORLDS = st.tuples(demands(*NAMES), supplies(), machines())
@@ -175,6 +177,15 @@ def test_tasks_on_other_cameras_and_another_device_change_nothing_else(world, mo
 def test_a_plan_is_its_own_next_plan(world, before, now_s):
     plan = make_plan(*world, make_plan(*before), now_s)
     assert make_plan(*world, plan, now_s) == plan
+
+
+def test_a_suspended_task_names_the_device_that_lacks_and_not_one_that_only_lacks_a_margin():
+    wishes = [demand("cars", "front", rate_hz=30, rate_min_hz=4, engine="e0"), demand("lane", "front", rate_hz=0.05)]
+    engines = {"e0": EngineLoad("gpu0", Cost(0.0, 0.013), 1)}
+    machine = Machine(engines, {"front": 0.01}, {"cpu": 0.3, "gpu0": 0.05})  # decoding fits to a hair
+    plan = make_plan(wishes, [supply("front")], machine)
+    assert plan.tasks["cars"].reason.startswith("suspended: gpu0 has 0.05 of 0.05 s/s left")
+    assert make_plan(wishes, [supply("front")], machine, plan) == plan
 
 
 @UNTIMED
