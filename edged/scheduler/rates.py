@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import ceil, floor, log, log10
 
 from edged.scheduler.ledger import EPSILON_S, Claim, Part
@@ -28,14 +28,22 @@ def steps_down(parts: Sequence[Part], left: float, claims: Sequence[Claim], befo
     return min(before, bisect_left(range(most), True, key=lambda steps: fits(steps - 0.5)))
 
 
-def steps_between(granted_hz: Iterable[tuple[float, float]]) -> int:
-    """Return how many steps the lowest of some rates was below what was wanted, from (granted, wanted)."""
-    return round(-log(min([granted / wanted for granted, wanted in granted_hz if granted < wanted], default=1.0), STEP))
+def steps_to(claim: Claim, rate_hz: float) -> int:
+    """Return the fewest steps by which a claim must be lowered to get no more than a rate, or than its least."""
+    rate_hz = min(max(rate_hz, claim.least_hz), claim.wanted_hz)
+    steps = max(0, floor(log(claim.wanted_hz / rate_hz, STEP)) - 1)  # digits are cut off rates: no formula is exact
+    while lowered_hz(claim, STEP**-steps) > rate_hz:
+        steps += 1
+    return steps
 
 
 def granted_hz(claim: Claim, factors: Mapping[str, float]) -> float:
-    """Return a claim's rate, lowered by its device's factor: three digits, rounded down, not below its least."""
-    factor = factors.get(claim.device or "", 1.0)
+    """Return a claim's rate, lowered by its device's factor."""
+    return lowered_hz(claim, factors.get(claim.device or "", 1.0))
+
+
+def lowered_hz(claim: Claim, factor: float) -> float:
+    """Return a claim's rate, lowered by a factor: three digits, rounded down, not below its least."""
     if factor == 1.0:
         return claim.wanted_hz
     rate_hz = factor * claim.wanted_hz

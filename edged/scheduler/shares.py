@@ -10,7 +10,7 @@ from edged.plan import DeviceShare, Plan
 from edged.scheduler.clusters import Grouping
 from edged.scheduler.demand import CPU, Demand, EngineLoad, Machine
 from edged.scheduler.ledger import EPSILON_S, Claim, Ledger, Load
-from edged.scheduler.rates import LEAST_HZ, STEP, granted_hz, steps_between, steps_down
+from edged.scheduler.rates import LEAST_HZ, STEP, granted_hz, steps_down, steps_to
 
 
 class Share(NamedTuple):
@@ -49,8 +49,8 @@ class Shares:
             self._level(list(level))
             for device, used in self._ledger.used.items():
                 levels = self._levels.setdefault(device, [])
-                if not levels or round(used, 3) > levels[-1][1]:
-                    levels.append((priority, round(used, 3)))
+                if not levels or _rounded(used) > levels[-1][1]:
+                    levels.append((priority, _rounded(used)))
 
     @property
     def devices(self) -> dict[str, DeviceShare]:
@@ -58,9 +58,9 @@ class Shares:
         used, wanted = self._ledger.used, self._wanted
         return {
             device: DeviceShare(
-                round(capacity, 3),
-                round(used.get(device, 0.0), 3),
-                round(wanted.get(device, 0.0), 3),
+                _rounded(capacity),
+                _rounded(used.get(device, 0.0)),
+                _rounded(wanted.get(device, 0.0)),
                 tuple(self._levels.get(device, ())),
             )
             for device, capacity in sorted(self._machine.capacity.items())
@@ -115,7 +115,7 @@ class Shares:
             left = self._ledger.left(device) - (load.decode if device == CPU else 0.0)
             claims = [claim for claim in level if claim.device == device]
             known = [(self._previous.tasks.get(claim.demand.task), claim) for claim in claims]
-            before = steps_between([(old.rate_hz, claim.wanted_hz) for old, claim in known if old and old.rate_hz > 0])
+            before = max([steps_to(claim, old.rate_hz) for old, claim in known if old and old.rate_hz > 0], default=0)
             steps = steps_down(load.on(device), left, claims, before)
             if steps > 0:
                 factors[device] = STEP**-steps
@@ -151,15 +151,19 @@ class Shares:
         if rate_hz >= claim.wanted_hz or device is None:
             return ""
         return (
-            f"{rate_hz:g} of {claim.wanted_hz:g} Hz: {device} is full, {self._ledger.used.get(device, 0.0):.2f} of "
-            f"{self._machine.capacity[device]:.2f} s/s{self._note(device)}, priority {claim.demand.priority} gives way"
+            f"{rate_hz:g} of {claim.wanted_hz:g} Hz: {device} is full, "
+            f"{_words(self._ledger.used.get(device, 0.0))} of {self._capacity(device)}{self._note(device)}, "
+            f"priority {claim.demand.priority} gives way"
         )
 
     def _suspended(self, claim: Claim, device: str, left: float, need: float) -> str:
         return (
-            f"suspended: {device} has {left:.2f} of {self._machine.capacity[device]:.2f} s/s left{self._note(device)}, "
-            f"{claim.least_hz:g} Hz would take {need:.2f}, priority {claim.demand.priority} gives way"
+            f"suspended: {device} has {_words(left)} of {self._capacity(device)} left{self._note(device)}, "
+            f"{claim.least_hz:g} Hz would take {_words(need)}, priority {claim.demand.priority} gives way"
         )
+
+    def _capacity(self, device: str) -> str:
+        return f"{_words(self._machine.capacity[device])} s/s"
 
     def _note(self, device: str) -> str:
         note = self._machine.notes.get(device)
@@ -183,6 +187,15 @@ def _claims(tasks: Sequence[Demand], by_task: Sequence[list[int]], machine: Mach
 def _load(demand: Demand, machine: Machine) -> EngineLoad | None:
     load = machine.engines.get(demand.engine)
     return load if load is not None and load.cost.of(1) > 0 else None
+
+
+def _rounded(seconds: float) -> float:
+    """Return seconds per second for the plan, the same in whatever order they were added up."""
+    return round(round(seconds, 9), 3)
+
+
+def _words(seconds: float) -> str:
+    return f"{round(seconds, 9):.2f}"
 
 
 def _ms(seconds: float) -> str:

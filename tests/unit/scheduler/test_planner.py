@@ -188,6 +188,24 @@ def test_a_suspended_task_names_the_device_that_lacks_and_not_one_that_only_lack
     assert make_plan(wishes, [supply("front")], machine, plan) == plan
 
 
+def test_a_task_at_its_least_rate_rises_only_when_half_a_step_more_fits():
+    wishes, engines = [demand("c", "front", rate_hz=12.5, rate_min_hz=4, engine="e")], {}
+    engines["e"] = EngineLoad("cpu", Cost(0.0, 0.0073), 1)
+    rates, plan = [], Plan()
+    for capacity in (0.0293, 0.0298, 0.0298, 0.0306):  # 4.06 Hz takes 0.0297, half a step more 0.0304
+        plan = make_plan(wishes, [supply("front")], Machine(engines, {}, {"cpu": capacity}), plan)
+        rates.append(plan.tasks["c"].rate_hz)
+    assert rates == [4.0, 4.0, 4.0, 4.06]
+
+
+def test_how_work_was_added_up_changes_no_words():
+    engines = {"e": EngineLoad("gpu0", Cost(0.0, 0.001), 1)}  # decoding: 0.275, or 0.27499999999999997
+    machine = Machine(engines, {"front": 0.001, "left": 0.01}, {"cpu": 0.05})
+    cameras = [supply("front", rate_hz=25.0), supply("left", rate_hz=25.0)]
+    wishes = [demand("a", "front", "left", priority=1, engine="e"), demand("b", "front", engine="e")]
+    assert make_plan(wishes, cameras, machine).tasks["a"] == make_plan(wishes[:1], cameras, machine).tasks["a"]
+
+
 @UNTIMED
 @given(demands(*NAMES), supplies(), machines(), machines())
 def test_all_comes_back_when_the_load_goes(wishes, cameras, machine, short):

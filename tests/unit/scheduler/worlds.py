@@ -10,7 +10,7 @@ from edged.work import Cost
 
 CAMERAS = ("front", "left", "rear", "right")
 ENGINES = ("e0", "e1", "e2", "e3")
-COSTS = st.builds(Cost, st.sampled_from([0.0, 0.002, 0.02]), st.sampled_from([0.001, 0.013, 0.04]))
+COSTS = st.builds(Cost, st.sampled_from([0.0, 0.002, 0.02]), st.sampled_from([0.001, 0.0073, 0.013, 0.04]))
 
 
 def supply(camera, state=CameraState.RUNNING, reason="", unneeded=Mode.PARKED, **more):
@@ -27,7 +27,7 @@ def demands(*tasks, cameras=CAMERAS, engines=ENGINES):
             Demand,
             task=st.sampled_from(tasks),
             cameras=st.lists(st.sampled_from(cameras), min_size=1, unique=True).map(tuple),
-            rate_hz=st.sampled_from([0.05, 1.0, 5.0, 12.5, 30.0]),
+            rate_hz=st.sampled_from([0.05, 1.0, 3.7, 5.0, 12.5, 30.0]),
             active=st.sampled_from([True, True, True, False]),
             why=st.just("configured"),
             blocked=st.sampled_from([None, None, None, "no engine"]),
@@ -65,8 +65,10 @@ def machines(cameras=CAMERAS, engines=ENGINES, devices=("cpu", "gpu0")):
         engines=st.fixed_dictionaries(
             {engine: st.builds(EngineLoad, st.sampled_from(devices), COSTS, st.integers(1, 4)) for engine in engines}
         ),
-        decode_s=st.dictionaries(st.sampled_from(cameras), st.sampled_from([0.001, 0.01])),
-        capacity=st.dictionaries(st.sampled_from(devices), st.sampled_from([0.05, 0.3, 1.0, 4.0])),
+        decode_s=st.dictionaries(st.sampled_from(cameras), st.sampled_from([0.001, 0.0037, 0.01])),
+        capacity=st.dictionaries(
+            st.sampled_from(devices), st.integers(40, 2000).map(lambda thousandths: thousandths / 1000)
+        ),
         workers=st.dictionaries(st.sampled_from(devices), st.integers(1, 2)),
     )
 
