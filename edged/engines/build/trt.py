@@ -192,7 +192,7 @@ def _must_be_known_to_the_cpu(order: Order) -> None:
 
 def _inputs(work: Work) -> tuple[TensorSpec, ...]:
     """Return a model's inputs as TensorRT reads them. What that takes is gone before the device is."""
-    builder = work.trt.Builder(work.library.logger)
+    builder = work.library.builder()
     network = choose(work.library).network(work, builder)
     parse(work, network, work.request.onnx)
     return inputs_of(network)
@@ -201,7 +201,7 @@ def _inputs(work: Work) -> tuple[TensorSpec, ...]:
 def _plan(work: Work, store: Store, order: Order) -> tuple[bytes, Layers]:
     """Return a serialised engine and what is in it."""
     trt, generation = work.trt, choose(work.library)
-    builder = trt.Builder(work.library.logger)
+    builder = work.library.builder()
     check_dla(work.place, builder.num_DLA_cores, work.library.release)
     ranges = _ranges_name(work, order)
     work = replace(work, calibration=store.read_aside(ranges))
@@ -229,7 +229,7 @@ def _plan(work: Work, store: Store, order: Order) -> tuple[bytes, Layers]:
 
 def _look(work: Work, plan: bytes) -> Layers:
     """Ask the inspector what was built, and refuse what the task does not allow."""
-    runtime = work.trt.Runtime(work.library.logger)
+    runtime = work.library.runtime()
     if work.place.dla is not None:
         runtime.DLA_core = work.place.dla
     engine = runtime.deserialize_cuda_engine(plan)

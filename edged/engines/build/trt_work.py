@@ -86,7 +86,7 @@ class Generation(Protocol):
 
 def parse(work: Work, network: Any, path: Path) -> None:
     """Read an ONNX file into a network. Raise `ConfigError` with all that the parser complains of."""
-    parser = work.trt.OnnxParser(network, work.library.logger)
+    parser = work.library.parser(network)
     if parser.parse(path.read_bytes()):
         return
     faults = [parser.get_error(number).desc() for number in range(parser.num_errors)]

@@ -46,4 +46,4 @@ def open_board() -> Board:
     """
     library = open_library()
     with closing(gpu.open_device(0)) as device, device.active():
-        return Board(library.release, library.trt.Runtime(library.logger).num_DLA_cores)
+        return Board(library.release, library.runtime().num_DLA_cores)

@@ -157,7 +157,7 @@ def _stored(request: EngineRequest, place: Place, device: Device, library: Libra
 
 
 def _deserialize(data: bytes, place: Place, library: Library) -> Any:
-    runtime = library.trt.Runtime(library.logger)
+    runtime = library.runtime()
     if place.dla is not None:
         check_dla(place, runtime.num_DLA_cores, library.release)
         runtime.DLA_core = place.dla  # before the engine is read

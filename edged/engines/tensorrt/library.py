@@ -63,6 +63,28 @@ class Library:
             self.trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED"
         )
 
+    def runtime(self) -> Any:
+        """Return a new `Runtime`.
+
+        Raises:
+            BackendUnavailable: TensorRT cannot start here: it finds no CUDA that it can use.
+        """
+        return self._started(self.trt.Runtime, self.logger)
+
+    def builder(self) -> Any:
+        """Return a new `Builder`; raises as `runtime` does."""
+        return self._started(self.trt.Builder, self.logger)
+
+    def parser(self, network: Any) -> Any:
+        """Return a new `OnnxParser` into a network; raises as `runtime` does."""
+        return self._started(self.trt.OnnxParser, network, self.logger)
+
+    def _started(self, kind: Any, *arguments: Any) -> Any:
+        try:
+            return kind(*arguments)
+        except TypeError as exc:  # so the bindings report that the library made nothing
+            raise BackendUnavailable(f"TensorRT {self.release} does not start: {self.why()}") from exc
+
     def _make_logger(self) -> Any:
         take = self._take
 
