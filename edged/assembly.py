@@ -15,6 +15,7 @@ from edged.config import Config, ControlConfig, PublishConfig, Secrets, TaskConf
 from edged.engines import ARRANGERS, ENGINES
 from edged.engines.arranging import Arranged, Want
 from edged.engines.base import Engine, EngineError, EngineFacts, EngineRequest
+from edged.engines.onnx_files import model_files
 from edged.engines.worker import LoadedEngine
 from edged.errors import BackendUnavailable, ConfigError
 from edged.geometry import Fit, fit_frame
@@ -231,8 +232,8 @@ def _wants(config: Config, backend: str) -> list[Want]:
 
 
 def _files(request: EngineRequest) -> tuple[tuple[str, int, int, int], ...]:
-    """Return the identity of the model's file and of what the store holds for it: a rebuilt engine is another one."""
-    paths = [request.onnx]
+    """Return the identity of the model's files and of what the store holds for it: a rebuilt engine is another one."""
+    paths = [*model_files(request.onnx)]
     if request.store is not None:
         with suppress(OSError):
             paths += sorted(path for path in request.store.iterdir() if path.name.startswith(f"{request.onnx.stem}."))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -260,6 +261,8 @@ class OnnxParser:
             return self._fault("This version of the ONNX parser only supports networks with an explicit batch")
         try:
             read = onnx.load_from_string(model)
+            onnx.load_external_data_for_model(read, str(Path(path or "").parent))
+            model = read.SerializeToString()
             _session(model)
         except Exception as exc:  # noqa: BLE001 - onnx and its C extension raise classes without a base
             return self._fault(f"Failed to parse ONNX model: {exc}")

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from edged.engines.base import EngineRequest
+from edged.engines.onnx_files import model_files
 from edged.errors import BackendUnavailable, ConfigError
 
 FORMAT = 1
@@ -119,8 +120,14 @@ def engine_key(request: EngineRequest, backend: str, further: Mapping[str, str] 
     """Return the key of the engine that serves a request, from the model's bytes as they are now."""
     wanted = request.input
     picture = f"{wanted.fit} {wanted.color} mean={wanted.mean} std={wanted.std} pad={wanted.pad}"
-    facts = {"model_sha256": file_sha256(request.onnx), "input": picture, **(further or {})}
+    facts = {"model_sha256": model_sha256(request.onnx), "input": picture, **(further or {})}
     return EngineKey(request.onnx.name, backend, request.precision, facts)
+
+
+def model_sha256(onnx: Path) -> str:
+    """Return the SHA-256 of a model with its external weights. Raise `ConfigError` for files that cannot be read."""
+    first, *others = map(file_sha256, model_files(onnx))
+    return hashlib.sha256("".join((first, *others)).encode()).hexdigest() if others else first
 
 
 def file_sha256(path: Path) -> str:

@@ -33,7 +33,7 @@ from edged.engines.build.order import (
 from edged.engines.build.record import CALIBRATE, CHOOSE, VERIFY, Frames, Record, Seen, as_frame, records_sha256
 from edged.engines.build.trt_work import WORKSPACE_BYTES, Generation, Work, add_profile, inputs_of, parse, place_on_dla
 from edged.engines.ort import OrtEngine
-from edged.engines.store import EngineKey, Manifest, Store, writes
+from edged.engines.store import EngineKey, Manifest, Store, model_sha256, writes
 from edged.engines.tensorrt.arrange import devices_for, targets_of
 from edged.engines.tensorrt.board import open_board
 from edged.engines.tensorrt.engine import TrtEngine
@@ -259,7 +259,7 @@ def _ranges_name(work: Work, order: Order) -> str:
     """Return the name of the calibration cache: ranges of one model seen in one way, on the same frames."""
     place = "gpu" if work.place.dla is None else "dla"  # all cores and batch sizes alike
     parts = f"{work.library.release} {place} {work.request.input} {records_sha256(order.records)}"
-    digest = hashlib.sha256(parts.encode() + work.request.onnx.read_bytes()).hexdigest()[:12]
+    digest = hashlib.sha256(f"{parts} {model_sha256(work.request.onnx)}".encode()).hexdigest()[:12]
     return f"ranges.{work.request.onnx.stem}.{digest}.cache"
 
 

@@ -85,9 +85,9 @@ class Generation(Protocol):
 
 
 def parse(work: Work, network: Any, path: Path) -> None:
-    """Read an ONNX file into a network. Raise `ConfigError` with all that the parser complains of."""
+    """Read an ONNX file and its external weights into a network. Raise `ConfigError` with all that the parser says."""
     parser = work.library.parser(network)
-    if parser.parse(path.read_bytes()):
+    if parser.parse(path.read_bytes(), path=str(path)):
         return
     faults = [parser.get_error(number).desc() for number in range(parser.num_errors)]
     raise ConfigError(f"{work.request.onnx}: TensorRT {work.library.release} cannot read it: {'; '.join(faults)}")
