@@ -88,8 +88,9 @@ class Builder:
             self._logger.log(self._trt.ILogger.ERROR, why)
             return None
         flags = {flag.name for flag in config._flags}
-        if "INT8" in flags and config.int8_calibrator is not None:
-            _calibrate(network, config)
+        if "INT8" in flags and config.int8_calibrator is not None and not _calibrate(network, config):
+            self._logger.log(self._trt.ILogger.ERROR, "Calibration failure occurred with no scaling factors detected.")
+            return None
         monitor = getattr(config, "progress_monitor", None)
         if monitor is not None:
             monitor.phase_start("Building", None, 20)
@@ -127,17 +128,24 @@ def _fault(network: Any, config: Any) -> str:
     return ""
 
 
-def _calibrate(network: Any, config: Any) -> None:
+def _calibrate(network: Any, config: Any) -> bool:
+    """Do as the bindings do: what the calibrator raises is printed, and is the end of its batches."""
     calibrator = config.int8_calibrator
     assert isinstance(calibrator, config._trt.IInt8EntropyCalibrator2)
     if calibrator.read_calibration_cache():
-        return
+        return True
     one = network._inputs[0]
     peaks = []
-    while (pointers := calibrator.get_batch([one.name])) is not None:
-        shape = (calibrator.get_batch_size(), *one.shape[1:])
-        peaks.append(float(np.abs(_at(pointers[0], shape, one.dtype)).max()))
+    try:
+        while (pointers := calibrator.get_batch([one.name])) is not None:
+            shape = (calibrator.get_batch_size(), *one.shape[1:])
+            peaks.append(float(np.abs(_at(pointers[0], shape, one.dtype)).max()))
+    except Exception as exc:  # noqa: BLE001
+        print("[ERROR] Exception caught in get_batch():", exc)
+    if not peaks:
+        return False
     calibrator.write_calibration_cache(json.dumps({one.name: max(peaks), "batches": len(peaks)}).encode())
+    return True
 
 
 def _layers(network: Any, config: Any, flags: set[str]) -> list[dict[str, str]]:

@@ -217,12 +217,16 @@ def _plan(work: Work, store: Store, order: Order) -> tuple[bytes, Layers]:
     known = config.create_timing_cache(store.read_aside(timing)) or config.create_timing_cache(b"")
     config.set_timing_cache(known, False)  # one that TensorRT does not take is begun anew
     log.info("%s: TensorRT %s builds for %s", work.request.onnx.name, work.library.release, work.place)
-    plan = builder.build_serialized_network(network, config)
+    try:
+        plan = builder.build_serialized_network(network, config)
+        measured = generation.measured()
+    finally:
+        generation.free()
     if plan is None:
         raise work.failed(f"cannot build the {work.request.precision} engine for {work.place}")
     work.library.why()  # what it had against an old cache is no reason for anything later
     store.write_aside(timing, bytes(config.get_timing_cache().serialize()))
-    if measured := generation.measured():
+    if measured:
         store.write_aside(ranges, measured)
     return bytes(plan), _look(work, bytes(plan))
 

@@ -36,3 +36,6 @@ class Generation11:
     def measured(self) -> bytes:
         """Return nothing: ranges are in the model."""
         return b""
+
+    def free(self) -> None:
+        """There is nothing to give back."""

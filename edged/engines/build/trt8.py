@@ -57,7 +57,12 @@ class Generation8:
 
     def measured(self) -> bytes:
         """Return the calibration cache."""
-        return b"" if self._calibrator is None else self._calibrator.kept
+        return b"" if self._calibrator is None else self._calibrator.measured()
+
+    def free(self) -> None:
+        """Free the calibrator."""
+        if self._calibrator is not None:
+            self._calibrator.free()
 
 
 def _loads(*candidates: str) -> bool:

@@ -11,7 +11,10 @@ from edged.engines.build.trt_work import Work, batches
 
 
 def make_calibrator(work: Work) -> Any:
-    """Return an `IInt8EntropyCalibrator2` over the frames of a build. Its `kept` is the cache as TensorRT wrote it."""
+    """Return an `IInt8EntropyCalibrator2` over the frames of a build. Free it after the build.
+
+    Its `measured` returns the cache as TensorRT wrote it, or raises what went wrong while a batch was made.
+    """
 
     class Calibrator(work.trt.IInt8EntropyCalibrator2):  # type: ignore[misc,name-defined]
         def __init__(self) -> None:
@@ -22,14 +25,21 @@ def make_calibrator(work: Work) -> Any:
             self._stream: Any = None
             self._host: Any = None
             self._memory: Any = None
+            self._failure: BaseException | None = None
 
         def get_batch_size(self) -> int:
             return self._count
 
         def get_batch(self, names: list[str], *_: Any) -> list[int] | None:
+            try:
+                return self._next()
+            except BaseException as exc:  # noqa: BLE001 - the bindings would take it for the end; `measured` raises it
+                self._failure = exc
+                return None
+
+        def _next(self) -> list[int] | None:
             tensor = next(self._batches, None)
             if tensor is None:
-                self.free()
                 return None
             if self._memory is None:
                 self._stream = work.device.stream()
@@ -45,6 +55,11 @@ def make_calibrator(work: Work) -> Any:
 
         def write_calibration_cache(self, cache: Any) -> None:
             self.kept = bytes(cache)
+
+        def measured(self) -> bytes:
+            if self._failure is not None:
+                raise self._failure
+            return self.kept
 
         def free(self) -> None:
             if self._memory is not None:

@@ -81,7 +81,13 @@ class Generation(Protocol):
         """Set the precision, and whatever only this generation has."""
 
     def measured(self) -> bytes:
-        """Return what calibration measured in this build, to be kept for the next one; nothing where nothing was."""
+        """Return what calibration measured in this build, to be kept for the next one; nothing where nothing was.
+
+        It raises what made the calibration end early: TensorRT goes on with what it has.
+        """
+
+    def free(self) -> None:
+        """Give back what the build took."""
 
 
 def parse(work: Work, network: Any, path: Path) -> None:

@@ -130,6 +130,33 @@ def test_a_calibration_cache_of_the_same_frames_spares_the_calibration(board, or
     assert machine.trt._board.built[-1][1].int8_calibrator.read_calibration_cache() == first
 
 
+@pytest.mark.parametrize("fails_at", [1, 8])
+@pytest.mark.parametrize(("release", "how"), [("8.5.3.1", {}), ("10.3.0", {"device": "dla0"})])
+def test_a_calibration_that_breaks_off_is_no_calibration(board, order, monkeypatch, release, how, fails_at):  # noqa: F811
+    machine = board(release, dla_cores=1)
+    wanted = order("int8", **how)
+    read, reads = Record.read, []
+
+    def failing(self, number):
+        reads.append(number)
+        if len(reads) == fails_at:
+            raise MemoryError("no memory for picture")
+        return read(self, number)
+
+    monkeypatch.setattr(Record, "read", failing)
+    with pytest.raises(MemoryError, match="no memory for picture"):
+        build(wanted)
+    store = Store(wanted.request.store)
+    assert not [*store.root.glob("ranges.*"), *store.root.glob("net.*")]
+    assert machine.left == []
+    monkeypatch.undo()
+    board(release, dla_cores=1)
+    build(wanted)
+    batches = math.ceil(len(wanted.frames("calibrate", "choose")) / 3)
+    (ranges,) = store.root.glob("ranges.net.*.cache")
+    assert f'"batches": {batches}'.encode() in ranges.read_bytes()
+
+
 def test_fp16_of_a_strongly_typed_release_is_in_the_model(board, order):  # noqa: F811
     machine = board("11.4.0.106")
     build(order("fp16"))
