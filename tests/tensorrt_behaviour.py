@@ -331,6 +331,7 @@ class ICudaEngine:
         self._inputs = list(self._tensors)
         self._tensors |= {one.name: one for one in map(_tensor, self._session.get_outputs())}
         self._taken: set[int] = set()
+        self._sizes: dict[Any, int] = {}
         self.num_io_tensors = len(self._tensors)
         self.num_optimization_profiles = max(len(about["profiles"]), 1)
 
@@ -357,6 +358,16 @@ class ICudaEngine:
         context = self.create_execution_context()
         context._memory = 0
         return context
+
+    def _first_size(self, name: str, shapes: dict[str, tuple[int, ...]]) -> int:
+        """Return the first size of a tensor, as it follows from the shapes of the inputs."""
+        if name in shapes:
+            return shapes[name][0]
+        key = (name, *shapes.items())
+        if key not in self._sizes:
+            feeds = {one: np.zeros(shape, NUMPY[self._tensors[one].dtype]) for one, shape in shapes.items()}
+            self._sizes[key] = self._session.run([name], feeds)[0].shape[0]
+        return self._sizes[key]
 
     device_memory_size = 64
     device_memory_size_v2 = 64
@@ -423,8 +434,9 @@ class IExecutionContext:
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         own = self._engine._tensors[name].shape
-        given = self._shapes.get(name) or next(iter(self._shapes.values()), own)
-        return tuple(given[0] if size < 0 and place == 0 else size for place, size in enumerate(own))
+        if not own or own[0] >= 0 or not self._shapes:
+            return self._shapes.get(name, own)
+        return (self._engine._first_size(name, self._shapes), *own[1:])
 
     def set_device_memory(self, memory: int, size: int) -> None:
         assert size >= 64
@@ -458,7 +470,7 @@ class IExecutionContext:
                 feeds[name] = _at(addresses[name], shape, engine._tensors[name].dtype)
             names = [name for name in engine._tensors if name not in engine._inputs]
             for name, value in zip(names, engine._session.run(names, feeds), strict=True):
-                _at(addresses[name], value.shape, engine._tensors[name].dtype)[:] = value
+                _at(addresses[name], value.shape, engine._tensors[name].dtype)[...] = value
 
         stream.do(run)
         return True

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from math import prod
 from typing import TYPE_CHECKING
 
 from edged.device.base import Device, DeviceError, Memory, Stream
@@ -30,7 +31,10 @@ Want = str | Picking
 
 
 class SlotOutputs(Mapping[str, "NDArray[np.generic]"]):
-    """The outputs of one inference by name, batch first, until its slot is released. Reading may wait for it."""
+    """The outputs of one inference by name, as the network has them, until its slot is released.
+
+    Reading may wait for it.
+    """
 
     def __init__(self, outputs: Outputs, names: tuple[str, ...]) -> None:
         self._outputs, self._names = outputs, names
@@ -71,7 +75,7 @@ class Outputs:
         self._device, self._stream = device, stream
         self._specs: dict[str, TensorSpec] = {}
         self._memory: dict[str, Memory] = {}
-        self._host: dict[str, NDArray[np.generic]] = {}
+        self._host: dict[str, dict[int, NDArray[np.generic]]] = {}  # by the images of an inference, in one memory
         self._wants: dict[Want, int] = {}  # what each inference brings, and how many ago it was read
         self.turn = 0
         self._count = 0
@@ -81,11 +85,15 @@ class Outputs:
         self._entries: dict[Picking, Entries | None] = {}  # None where the whole output is as quick
         self._given: SlotOutputs | None = None
 
-    def add(self, spec: TensorSpec, shape: tuple[int, ...]) -> Memory:
-        """Take the buffers of one output, of that shape for the largest batch; return its device memory."""
+    def add(self, spec: TensorSpec, shapes: Mapping[int, tuple[int, ...]]) -> Memory:
+        """Take the buffers of one output, of which each number of images has its shape; return its device memory.
+
+        The first size is mostly that number. It need not be: a network may leave the batch out, or merge it.
+        """
         self._specs[spec.name] = spec
-        self._host[spec.name] = self._device.pinned(shape, spec.dtype)
-        self._memory[spec.name] = self._device.allocate(max(self._host[spec.name].nbytes, 1))
+        host = self._device.pinned((max(map(prod, shapes.values())),), spec.dtype)
+        self._host[spec.name] = {count: host[: prod(shape)].reshape(shape) for count, shape in shapes.items()}
+        self._memory[spec.name] = self._device.allocate(max(host.nbytes, 1))
         return self._memory[spec.name]
 
     def begin(self, count: int) -> None:
@@ -112,7 +120,7 @@ class Outputs:
     def whole(self, name: str) -> NDArray[np.generic]:
         """Return one output; it comes with every inference from now on, unless it was just too crowded to pick from."""
         self._want(name, keep=name not in self._crowded)
-        return self._host[name][: self._count]
+        return self._host[name][self._count]
 
     def picked(self, picking: Picking, index: int) -> tuple[NDArray[np.intp], NDArray[np.float32]] | None:
         """Return the entries of image `index` that a parser looks at, if that pays; see `SlotOutputs`."""
@@ -139,8 +147,9 @@ class Outputs:
         self._memory, self._host, self._entries = {}, {}, {}
 
     def _make_entries(self, picking: Picking) -> Entries | None:
-        shape, dtype = self._host[picking.output].shape, self._specs[picking.output].dtype
-        if not Entries.pay(shape, dtype):
+        shapes = {count: host.shape for count, host in self._host[picking.output].items()}
+        shape, dtype = shapes[max(shapes)], self._specs[picking.output].dtype
+        if any(shape[:1] != (count,) for count, shape in shapes.items()) or not Entries.pay(shape, dtype):
             return None
         try:
             with self._device.active():
@@ -183,6 +192,6 @@ class Outputs:
 
     def _bring(self, want: Want, count: int) -> None:
         if isinstance(want, str):
-            self._device.copy_out(self._host[want][:count], self._memory[want], self._stream)
+            self._device.copy_out(self._host[want][count], self._memory[want], self._stream)
         elif (entries := self._entries[want]) is not None:
             entries.enqueue(count, self._memory[want.output], self._stream)

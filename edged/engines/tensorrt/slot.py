@@ -93,20 +93,12 @@ class TrtSlot:
         self._memory = self._device.allocate(max(self._host.nbytes, 1))
         places = {name: self._memory.pointer}
         for output in model.outputs:
-            places[output.name] = self._outputs.add(output, self._output_shape(output.name)).pointer
+            shapes = {count: _output_shape(context, output.name) for count, context in self._contexts.items()}
+            places[output.name] = self._outputs.add(output, shapes).pointer
         for context in self._contexts.values():
             for tensor, pointer in places.items():
                 if not context.set_tensor_address(tensor, pointer):
                     raise EngineError(f"tensorrt: tensor {tensor!r}: {self._library.why()}")
-
-    def _output_shape(self, name: str) -> tuple[int, ...]:
-        shape = tuple(self._contexts[self.capacity].get_tensor_shape(name))
-        if any(size < 0 for size in shape):
-            raise BackendUnavailable(
-                f"engine back end 'tensorrt': output {name!r} has {shape}: sizes that depend on the picture are not "
-                "supported; use onnxruntime"
-            )
-        return shape
 
     def warm_up(self, graphs: bool) -> bool:
         """Run every batch size once, fed in both ways, and record it as graphs if wanted. Return whether all are."""
@@ -256,3 +248,13 @@ class TrtSlot:
             return False
         self._outputs.bring(count)
         return True
+
+
+def _output_shape(context: Any, name: str) -> tuple[int, ...]:
+    shape = tuple(context.get_tensor_shape(name))
+    if any(size < 0 for size in shape):
+        raise BackendUnavailable(
+            f"engine back end 'tensorrt': output {name!r} has {shape}: sizes that depend on the picture are not "
+            "supported; use onnxruntime"
+        )
+    return shape

@@ -75,11 +75,12 @@ def test_outputs_are_there_when_complete_returns_and_not_before(board, wanted): 
     with closing(TrtEngine(wanted)) as engine:
         slot = engine.reserve(1)
         slot.fill(0, frame(5))
-        slot._outputs._host["output"][:] = -1
+        host = slot._outputs._host["output"][1]
+        host[:] = -1
         slot.submit(1)
-        assert (slot._outputs._host["output"] == -1).all()
+        assert (host == -1).all()
         assert slot.complete()["output"].shape[0] == 1
-        assert (slot._outputs._host["output"][0] != -1).any()
+        assert (host != -1).any()
         slot.release()
 
 
