@@ -119,7 +119,7 @@ def _empty_row(config: Config, task: str) -> dict[str, Any]:
 def _row(config: Config, wanted: Wanted) -> dict[str, Any]:
     from edged.engines.store import EngineMissing, Store
 
-    store = Store(config.edged.engines.store)
+    store = Store(config.edged.engines.store, looking=True)
     row = {**_empty_row(config, wanted.task), "backend": [wanted.key.backend], "engine": wanted.key.name}
     row.update(place=wanted.target.place, batch=wanted.request.batch, twin=wanted.target.twin)
     try:
@@ -321,7 +321,7 @@ def inspect(args: argparse.Namespace) -> int:
 
     config = _config(args)
     wanted = must_want(config, args.task, args.backend, args.place)
-    store = Store(config.edged.engines.store)
+    store = Store(config.edged.engines.store, looking=True)
     manifest = store.manifest(wanted.key)
     store.file_of(manifest)
     if args.json:

@@ -13,6 +13,7 @@ import fcntl
 import hashlib
 import json
 import os
+import pwd
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -143,10 +144,15 @@ def file_sha256(path: Path) -> str:
 
 
 class Store:
-    """One folder of engines. Reading needs no lock; whoever writes holds `writing`."""
+    """One folder of engines. Reading needs no lock; whoever writes holds `writing`.
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    Args:
+        root: the folder.
+        looking: whoever asks runs none of them: what the folder's owner may use is then good for root too.
+    """
+
+    def __init__(self, root: Path, *, looking: bool = False) -> None:
+        self.root, self._looking = root, looking
 
     def find(self, key: EngineKey) -> tuple[Path, Manifest]:
         """Return an engine that may be used, with its manifest.
@@ -171,8 +177,8 @@ class Store:
         path = self._manifest_path(key)
         if not path.exists():
             raise EngineMissing(f"{key}: {self._why_none(key)}; run: {BUILD}")
-        refuse_untrusted(self.root)
-        refuse_untrusted(path)
+        self._refuse_untrusted(self.root)
+        self._refuse_untrusted(path)
         found = read_manifest(path)
         if found.key != key:
             raise BackendUnavailable(f"{key}: {path} describes another engine; run: {BUILD}")
@@ -183,7 +189,7 @@ class Store:
         path = self.root / manifest.file
         if path.parent != self.root or not path.is_file():
             raise BackendUnavailable(f"{manifest.key}: {path} is missing; run: {BUILD}")
-        refuse_untrusted(path)
+        self._refuse_untrusted(path)
         if file_sha256(path) != manifest.sha256:
             raise BackendUnavailable(f"{manifest.key}: {path} is not the file its manifest describes; run: {BUILD}")
         return path
@@ -208,12 +214,19 @@ class Store:
         """Hold the store for writing; make its folder where it is missing.
 
         Raises:
-            BackendUnavailable: another process is writing, or the folder cannot be made or written.
+            BackendUnavailable: another process is writing, the folder cannot be made or written, or root asks and it
+                is somebody else's, who could not use what root leaves there and could make root run what he did.
         """
         with writes(self.root):
             if not self.root.is_dir():
                 self.root.mkdir(parents=True)
                 self.root.chmod(0o755)
+            owner = self.root.stat().st_uid
+            if os.geteuid() == 0 and owner != 0:
+                raise BackendUnavailable(
+                    f"{self.root} belongs to {user_name(owner)}; run it as that user: "
+                    f"sudo -u {user_name(owner)} edged engine ..."
+                )
             lock = (self.root / ".lock").open("a")
         with lock:
             try:
@@ -221,6 +234,25 @@ class Store:
             except OSError as exc:
                 raise BackendUnavailable(f"{self.root} is being written by another edged engine command") from exc
             yield
+
+    def _refuse_untrusted(self, path: Path) -> None:
+        """Raise `BackendUnavailable` for a file or folder that somebody else owns or may write."""
+        try:
+            status = path.stat()
+            allowed = {os.geteuid(), 0}
+            if self._looking and os.geteuid() == 0:
+                allowed.add(self.root.stat().st_uid)
+        except OSError as exc:
+            raise BackendUnavailable(f"{path}: cannot be looked at: {exc.strerror}") from exc
+        if status.st_uid not in allowed:
+            raise BackendUnavailable(
+                f"{path} belongs to uid {status.st_uid}, allowed are root and uid {os.geteuid()}; "
+                f"run {BUILD} as one of these"
+            )
+        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise BackendUnavailable(
+                f"{path} can be written by others ({stat.filemode(status.st_mode)}); run: chmod go-w {path}"
+            )
 
     def install(self, built: Path, manifest: Manifest) -> Manifest:
         """Take a built file in and make it the engine of its key. Of older ones the last is kept."""
@@ -243,7 +275,7 @@ class Store:
         """Return a file that only speeds building up, such as a timing cache; nothing where it is not to be trusted."""
         path = self.root / name
         try:
-            refuse_untrusted(path)
+            self._refuse_untrusted(path)
             return path.read_bytes() if path.stat().st_size <= ASIDE_BYTES_MAX else b""
         except (BackendUnavailable, OSError):
             return b""
@@ -279,21 +311,12 @@ def read_manifest(path: Path) -> Manifest:
         raise BackendUnavailable(f"{path}: not a manifest of an engine ({exc!r}); run: {BUILD}") from exc
 
 
-def refuse_untrusted(path: Path) -> None:
-    """Raise `BackendUnavailable` for a file or folder that somebody else owns or may write."""
+def user_name(uid: int) -> str:
+    """Return a user's name, or `#` and the number where there is none: `sudo -u` takes both."""
     try:
-        status = path.stat()
-    except OSError as exc:
-        raise BackendUnavailable(f"{path}: cannot be looked at: {exc.strerror}") from exc
-    if status.st_uid not in (os.geteuid(), 0):
-        raise BackendUnavailable(
-            f"{path} belongs to uid {status.st_uid}, allowed are root and uid {os.geteuid()}; "
-            f"run {BUILD} as one of these"
-        )
-    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise BackendUnavailable(
-            f"{path} can be written by others ({stat.filemode(status.st_mode)}); run: chmod go-w {path}"
-        )
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"#{uid}"
 
 
 def write_whole(path: Path, data: bytes) -> None:

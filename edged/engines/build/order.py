@@ -18,7 +18,7 @@ from edged.engines.base import EngineRequest
 from edged.engines.build.compare import Comparison, TaskCheck
 from edged.engines.build.record import CALIBRATE, CHOOSE, VERIFY, Frames, Record, Seen, records_sha256
 from edged.engines.ort import model_spec, open_session, picture_input
-from edged.engines.store import EngineKey, Manifest, Store
+from edged.engines.store import EngineKey, EngineMissing, Manifest, Store
 from edged.errors import BackendUnavailable, ConfigError
 from edged.tensor import ModelSpec, TensorSpec
 
@@ -92,8 +92,8 @@ def install(store: Store, file: Path, manifest: Manifest) -> Manifest:
         ConfigError: it loses too much; an engine that was good stays in place.
     """
     why = manifest.refusal()
-    if why and _has_good(store, manifest.key):
-        raise ConfigError(f"{manifest.key}: not taken: {why}; the engine that was there stays in use")
+    if why and (stays := _stays(store, manifest.key)):
+        raise ConfigError(f"{manifest.key}: not taken: {why}; {stays}")
     installed = store.install(file, manifest)
     if why:
         remedy = "calibrate with more frames, raise max_accuracy_drop, or use fp32"
@@ -101,12 +101,16 @@ def install(store: Store, file: Path, manifest: Manifest) -> Manifest:
     return installed
 
 
-def _has_good(store: Store, key: EngineKey) -> bool:
+def _stays(store: Store, key: EngineKey) -> str:
+    """Return what is to be said of an engine that a refused one must not replace, or nothing."""
     try:
-        store.find(key)
-    except BackendUnavailable:
-        return False
-    return True
+        manifest = store.manifest(key)
+        store.file_of(manifest)
+    except EngineMissing:
+        return ""
+    except BackendUnavailable as exc:  # who knows what it is worth
+        return f"what was there stays: {exc}"
+    return "" if manifest.refusal() else "the engine that was there stays in use"
 
 
 def calibration(order: Order) -> dict[str, Any]:

@@ -111,11 +111,10 @@ def _built(request: EngineRequest, device: Device, board: Board) -> dict[int, Ma
     place = place_of(request)
     if request.store is None:
         return found
+    store = Store(request.store, looking=True)
     for size in sizes_of(request, place):
         try:
-            found[size] = Store(request.store).find(key_of(replace(request, batch=size), place, device, board.release))[
-                1
-            ]
+            found[size] = store.find(key_of(replace(request, batch=size), place, device, board.release))[1]
         except BackendUnavailable:
             continue
     return found

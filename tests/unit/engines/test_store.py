@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from edged.engines.base import EngineRequest
+from edged.engines.build import order
 from edged.engines.store import EngineMissing, Manifest, Store, engine_key, file_sha256, write_whole, writes
 from edged.errors import BackendUnavailable, ConfigError
 from edged.tensor import InputFormat
@@ -109,6 +110,57 @@ def test_what_somebody_else_owns_is_refused(store, key, tmp_path):
     os.chown(file, 12345, -1)
     with pytest.raises(BackendUnavailable, match="belongs to uid 12345, allowed are root and uid 0"):
         store.find(key)
+
+
+def give_away(store, uid=12345):
+    for path in (store.root, *store.root.iterdir()):
+        os.chown(path, uid, -1)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="giving a file away needs root")
+def test_root_sees_what_the_stores_owner_may_use_and_runs_none_of_it(store, key, tmp_path):
+    file = store.root / install(store, key, tmp_path).file
+    give_away(store)
+    looking = Store(store.root, looking=True)
+    assert looking.find(key)[0] == file
+    with pytest.raises(BackendUnavailable, match="belongs to uid 12345, allowed are root and uid 0"):
+        store.find(key)
+    os.chown(file, 54321, -1)
+    with pytest.raises(BackendUnavailable, match="belongs to uid 54321"):
+        looking.find(key)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="giving a file away needs root")
+def test_root_does_not_write_a_store_of_somebody_else(store, key, tmp_path):
+    before = install(store, key, tmp_path)
+    give_away(store)
+    who = rf"{store.root} belongs to #12345; run it as that user: sudo -u #12345 edged engine"
+    with pytest.raises(BackendUnavailable, match=who), store.writing():
+        pass
+    assert Store(store.root, looking=True).find(key)[1] == before
+
+
+@pytest.mark.parametrize("fault", ["figures", "bytes", "trust", "manifest"])
+def test_a_refused_engine_replaces_one_that_is_refused_for_its_figures_and_no_other(store, key, tmp_path, fault):
+    bad = {"t": {**GOOD["t"], "drop": 0.3}}
+    before = install(store, key, tmp_path, verified=bad if fault == "figures" else GOOD)
+    if fault == "bytes":
+        (store.root / before.file).write_bytes(b"damaged")
+    elif fault == "trust":
+        (store.root / before.file).chmod(0o666)
+    elif fault == "manifest":
+        (store.root / f"{key.name}.json").write_text("{")
+    built = tmp_path / "built.onnx"
+    built.write_bytes(b"a worse engine")
+    text = (
+        "built, but refused: for task t it loses 0.3" if fault == "figures" else "not taken: .*; what was there stays"
+    )
+    with pytest.raises(ConfigError, match=text), store.writing():
+        order.install(store, built, Manifest(key, "", "", bad))
+    assert (len(list(store.root.glob("*.onnx"))) == 2) is (fault == "figures")
+    with store.writing():
+        order.install(store, built, Manifest(key, "", "", GOOD))
+    assert store.find(key)
 
 
 @pytest.mark.parametrize(
