@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import queue
+import re
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -21,6 +23,9 @@ from edged.engines.tensorrt.slot import TrtSlot
 from edged.errors import BackendUnavailable
 from edged.tensor import ModelSpec, TensorSpec
 
+OUT_OF_MEMORY = re.compile("out.?of.?memory", re.IGNORECASE)  # CUDA and TensorRT write it in three ways
+FREE_MEMORY = "free some of the device's memory, then run: edged reload"
+
 
 class TrtEngine:
     """One built engine on one GPU or DLA core.
@@ -30,6 +35,10 @@ class TrtEngine:
     Args:
         request: what is wanted; the engine comes from its store.
         plan: a file to load instead, for a comparison before it is in the store. It is trusted.
+
+    Raises:
+        BackendUnavailable: it cannot be loaded, for want of memory or another error that CUDA survives.
+        EngineError: CUDA does not survive it: nothing of this process runs on the GPU any more.
     """
 
     def __init__(self, request: EngineRequest, plan: Path | None = None) -> None:
@@ -46,9 +55,15 @@ class TrtEngine:
             library.load_plugins(request.plugins)  # after the key: a library that has changed is not run
             with self._device.active():
                 self._load({size: file.read_bytes() for size, file in files.items()}, request, library)
-        except DeviceError as exc:
+        except (DeviceError, EngineError) as exc:
+            traceback.clear_frames(exc.__traceback__)  # what was loaded so far would live as long as the error does
+            self._free()
+            works = self._context_works()
             self.close()
-            raise EngineError(f"tensorrt: {request.onnx.name} on {self.device}: {exc}") from exc
+            text = f"tensorrt: {request.onnx.name} on {self.device}: {str(exc).removeprefix('tensorrt: ')}"
+            if works:  # nothing runs here yet: what served before, and what is next in the task's list, still can
+                raise BackendUnavailable(text + (f"; {FREE_MEMORY}" if OUT_OF_MEMORY.search(text) else "")) from exc
+            raise EngineError(text) from exc
         except BaseException:
             self.close()
             raise
@@ -124,12 +139,26 @@ class TrtEngine:
         if self._closed:
             return
         self._closed = True
+        self._free()
+        self._device.close()
+
+    def _free(self) -> None:
         with suppress(DeviceError), self._device.active():  # a broken context takes everything with it
             for slot in self._all:
                 slot.free()
             self._all, self._engines = [], []
         self._slots = queue.SimpleQueue()
-        self._device.close()
+
+    def _context_works(self) -> bool:
+        """Say whether CUDA goes on after an error. After some it refuses all calls of the process."""
+        try:
+            with self._device.active():
+                stream = self._device.stream()
+                stream.synchronize()
+                stream.free()
+        except DeviceError:
+            return False
+        return True
 
 
 def model_spec(engine: Any, library: Library) -> ModelSpec:
@@ -163,6 +192,7 @@ def _deserialize(data: bytes, place: Place, library: Library) -> Any:
         runtime.DLA_core = place.dla  # before the engine is read
     engine = runtime.deserialize_cuda_engine(data)
     if engine is None:
-        raise BackendUnavailable(f"TensorRT {library.release} does not take the engine: {library.why()}; "
-                                 "run: edged engine build")  # fmt: skip
+        why = library.why()
+        remedy = FREE_MEMORY if OUT_OF_MEMORY.search(why) else "run: edged engine build"
+        raise BackendUnavailable(f"TensorRT {library.release} does not take the engine: {why}; {remedy}")
     return engine

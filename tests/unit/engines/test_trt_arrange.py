@@ -247,7 +247,8 @@ def test_a_core_that_fails_at_start_leaves_the_task_to_its_twin(board, place, bu
 
     monkeypatch.setattr(TrtEngine, "_load", broken)
     assert serving(directory) == {
-        "t": "tensorrt on gpu0, fp16 (dla0: tensorrt: the first inference failed: NvMediaDlaSubmit failed; "
+        "t": "tensorrt on gpu0, fp16 (dla0: tensorrt: net.onnx on dla0: the first inference failed: "
+        "NvMediaDlaSubmit failed; "
         "in place of dla0)"
     }
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from contextlib import contextmanager
 
 import pytest
+from cuda_double import HostDevice
 from engine_parts import write_blobs
 from trt_parts import board, build_into  # noqa: F401 - a fixture
 
 from edged.assembly import assemble, engine_request
 from edged.config import load_config
-from edged.engines.base import EngineRequest
+from edged.device import gpu
+from edged.device.base import DeviceError
+from edged.engines.base import EngineError, EngineRequest
+from edged.engines.tensorrt.engine import TrtEngine
 from edged.engines.tensorrt.library import open_library
 from edged.errors import BackendUnavailable
 from edged.tasks import PARSERS
@@ -75,3 +80,80 @@ def test_a_build_by_a_tensorrt_that_cannot_start_is_refused(board, tmp_path, cap
     ):
         build_into(request)
     assert machine.left == []
+
+
+def out_of_memory_after(monkeypatch, count):
+    """Let device memory end after so many pieces of it."""
+    allocate, left = HostDevice.allocate, [count]
+
+    def full(self, nbytes):
+        left[0] -= 1
+        if left[0] < 0:
+            raise DeviceError("CUDA: cuMemAlloc failed: out of memory")
+        return allocate(self, nbytes)
+
+    monkeypatch.setattr(HostDevice, "allocate", full)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7])
+def test_an_engine_that_finds_no_memory_gives_way_and_says_what_helps(board, config, monkeypatch, count):  # noqa: F811
+    machine = board(RELEASE)
+    build_into(request_of(config))
+    out_of_memory_after(monkeypatch, count)
+    with assembled(config) as found:
+        assert found.chosen["t"] == (
+            "onnxruntime on cpu, fp32 (tensorrt: net.onnx on gpu0: CUDA: cuMemAlloc failed: out of memory; "
+            "free some of the device's memory, then run: edged reload)"
+        )
+    assert machine.left == []
+
+
+def test_nothing_of_an_engine_that_could_not_be_loaded_is_held_by_the_error(board, config, monkeypatch):  # noqa: F811
+    machine = board(RELEASE)
+    build_into(request_of(config))
+    made = []
+    deserialize = machine.trt.Runtime.deserialize_cuda_engine
+
+    def watched(self, data):
+        engine = deserialize(self, data)
+        made.append(weakref.ref(engine))
+        return engine
+
+    monkeypatch.setattr(machine.trt.Runtime, "deserialize_cuda_engine", watched)
+    out_of_memory_after(monkeypatch, 3)
+    with pytest.raises(BackendUnavailable, match="out of memory") as caught:
+        TrtEngine(request_of(config))
+    assert [one() for one in made] == [None]
+    assert caught.value.__cause__ is not None
+
+
+def test_an_error_that_breaks_the_context_ends_the_daemon(board, config, monkeypatch):  # noqa: F811
+    machine = board(RELEASE)
+    build_into(request_of(config))
+    open_device = machine.open
+
+    def broken(number):
+        device = open_device(number)
+        device.broken = "CUDA_ERROR_ILLEGAL_ADDRESS"
+        return device
+
+    monkeypatch.setattr(gpu, "open_device", broken)
+    with pytest.raises(EngineError, match=r"^tensorrt: net.onnx on gpu0: CUDA: CUDA_ERROR_ILLEGAL_ADDRESS$") as caught:
+        TrtEngine(request_of(config))
+    assert caught.value.exit_code == 70
+    machine.device.alive.clear()  # what a broken context has goes with the process
+
+
+def test_no_memory_to_read_an_engine_into_is_no_reason_to_build_it_again(board, config, caplog):  # noqa: F811
+    machine = board(RELEASE)
+    build_into(request_of(config))
+
+    def full(self, data):
+        self._logger.log(machine.trt.ILogger.ERROR, "Error Code 2: OutOfMemory (no further information)")
+
+    machine.trt.Runtime.deserialize_cuda_engine = full
+    with (
+        caplog.at_level(logging.CRITICAL, "edged.tensorrt"),
+        pytest.raises(BackendUnavailable, match=r"OutOfMemory \(no further information\); free some of the device's"),
+    ):
+        TrtEngine(request_of(config))
