@@ -16,6 +16,7 @@ import numpy as np
 from cuda_double import STREAMS
 
 MAGIC = b"PLAN"
+SHARING = "PROFILE_SHARING_0806"
 TYPES = {"tensor(float)": "FLOAT", "tensor(float16)": "HALF", "tensor(int64)": "INT64", "tensor(int32)": "INT32"}
 NUMPY = {"FLOAT": np.float32, "HALF": np.float16, "INT64": np.int64, "INT32": np.int32}
 
@@ -103,11 +104,16 @@ class Builder:
             "profiles": config._profiles,
             "layers": _layers(network, config, flags),
             "detailed": config.profiling_verbosity == self._trt.ProfilingVerbosity.DETAILED,
-            "shares": hasattr(self._trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED"),
+            "shares": (SHARING, True) in config._previews or _typed(self._trt),
+            "implicit": _typed(self._trt),
         }
         self._trt._board.built.append((network, config))
         head = json.dumps(about).encode()
         return self._trt.IHostMemory(MAGIC + len(head).to_bytes(4, "little") + head + network._data)
+
+
+def _typed(trt: Any) -> bool:
+    return hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
 
 
 def _fault(network: Any, config: Any) -> str:
@@ -403,16 +409,18 @@ class IExecutionContext:
         engine._about["profiles"] and self._take(0, first=True)
 
     def _take(self, index: int, first: bool = False) -> bool:
-        """Choose a profile; before 8.6 only one context may have it."""
-        if not self._engine._about["shares"]:
-            if index in self._engine._taken:
-                if not first:
-                    return False
-                self._profile = -1
-                return True
-            self._engine._taken.add(index)
+        """Choose a profile; before 8.6 only one context may have it, and with 8.6 only the first has it by itself."""
+        taken = self._engine._taken
+        if index in taken and not self._engine._about["implicit" if first else "shares"]:
+            self._profile = -1 if first else self._profile
+            return False
+        taken.add(index)
         self._profile = index
         return True
+
+    @property
+    def active_optimization_profile(self) -> int:
+        return self._profile
 
     def set_optimization_profile_async(self, profile_index: int, stream_handle: int) -> bool:
         assert stream_handle in STREAMS

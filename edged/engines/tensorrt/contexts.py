@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from edged.device.base import Device, Memory
+from edged.device.base import Device, Memory, Stream
 from edged.engines.base import EngineError
 from edged.engines.tensorrt.library import Library
 
@@ -46,6 +46,18 @@ def make_contexts(
 def static_contexts(engines: Mapping[int, Any], library: Library) -> dict[int, Any]:
     """Return a context of each engine that has one batch size only; each has memory of its own."""
     return {size: _must(engine.create_execution_context(), library) for size, engine in engines.items()}
+
+
+def choose_profile(context: Any, stream: Stream, library: Library) -> None:
+    """Give a context the engine's one profile where it has none: with 8.6 only the first of an engine has it by itself.
+
+    Releases after that give it to all; with 8.5 a profile is of one context, which then has the engine alone.
+    """
+    if context.active_optimization_profile >= 0:
+        return
+    if not context.set_optimization_profile_async(0, stream.handle):
+        raise EngineError(f"tensorrt: no optimization profile: {library.why()}")
+    stream.synchronize()
 
 
 def _needed(engine: Any) -> int:

@@ -13,6 +13,7 @@ from edged.device.base import Device, DeviceError, Graph, Memory
 from edged.engines.base import EngineError
 from edged.engines.preprocess import Preprocessor
 from edged.engines.preprocess_device import DevicePreprocessor
+from edged.engines.tensorrt.contexts import choose_profile
 from edged.engines.tensorrt.library import Library
 from edged.engines.tensorrt.outputs import Outputs
 from edged.errors import BackendUnavailable
@@ -87,6 +88,8 @@ class TrtSlot:
         """Take the buffers, and tell each context its shape and where they are."""
         name, sizes = self._input.name, self._input.shape[1:]
         for count, context in self._contexts.items():
+            if self._input.shape[0] is None:
+                choose_profile(context, self._stream, self._library)
             if not context.set_input_shape(name, (count, *sizes)):
                 raise EngineError(f"tensorrt: batch {count}: {self._library.why()}")
         self._host = self._device.pinned((self.capacity, *(size or 0 for size in sizes)), self._input.dtype)

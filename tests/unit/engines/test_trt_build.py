@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import weakref
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorrt_double
 from engine_parts import write_blobs
 from tensorrt_double import RELEASES
 from trt_parts import board  # noqa: F401 - a fixture
@@ -175,6 +177,21 @@ def test_where_contexts_cannot_share_a_profile_each_has_an_engine_of_its_own(boa
         assert len(machine.trt._board.built[-1][1]._added) == profiles
         with closing(TrtEngine(one.request)) as engine:
             assert (engine.workers, len(engine._engines)) == (CONTEXTS, wanted)
+
+
+def test_with_8_6_each_context_of_one_engine_is_given_the_profile(board, order, monkeypatch, tmp_path):  # noqa: F811
+    """Its names are those of 8.5 and a flag for sharing; that only the first context has a profile its header says."""
+    facts = json.loads((tensorrt_double.FACTS / "8.5.3.1.json").read_text())
+    facts["version"] = "8.6.2.3"
+    facts["classes"]["PreviewFeature"]["enum"].append("PROFILE_SHARING_0806")
+    (tmp_path / "8.6.2.3.json").write_text(json.dumps(facts))
+    monkeypatch.setattr(tensorrt_double, "FACTS", tmp_path)
+    board("8.6.2.3")
+    for net in ({}, {"batch": 2}):
+        one = order(net=net)
+        build(one)
+        with closing(TrtEngine(one.request)) as engine:
+            assert (engine.workers, len(engine._engines), engine.note) == (CONTEXTS, 1, "CUDA graphs")
 
 
 def test_tactics_whose_libraries_are_not_there_are_left_out(board, order, monkeypatch):  # noqa: F811
