@@ -59,6 +59,7 @@ def add(commands: Any) -> None:
     )
     command.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     command.add_argument("--engine", default="", help=argparse.SUPPRESS)
+    command.add_argument("--parent", type=int, help=argparse.SUPPRESS)
     _backend(command)
     for name, text, run in (
         ("inspect", "show a built engine's manifest", inspect),
@@ -276,7 +277,10 @@ def _build_apart(args: argparse.Namespace, wanted: Wanted) -> Mapping[str, Any]:
 
 def _build_here(args: argparse.Namespace) -> int:
     from edged.engines.build.child import error_report, lower_priority
+    from edged.processes import die_with
 
+    if args.parent is not None:
+        die_with(args.parent)
     lower_priority()
     try:
         config = _logged(args)

@@ -31,11 +31,13 @@ def error_report(error: EdgedError) -> dict[str, Any]:
 def run_child(arguments: Sequence[str], what: str, limit_s: float = LIMIT_S) -> Any:
     """Run `edged` with these arguments, and return the JSON document that it prints. Its stderr is ours.
 
+    It is told by `--parent` whose end is its own too: what nobody waits for would keep the GPU and the store's lock.
+
     Raises:
         NoAnswer: it took longer than `limit_s` and was ended.
         EdgedError: its own error, of the same kind; or it died.
     """
-    command = [sys.executable, "-m", "edged", *arguments]
+    command = [sys.executable, "-m", "edged", *arguments, "--parent", str(os.getpid())]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
         try:
             output, _ = process.communicate(timeout=limit_s)
