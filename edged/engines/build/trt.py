@@ -7,8 +7,8 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from edged.device import gpu
+from edged.device.base import DeviceError
 from edged.engines.arranging import Target
-from edged.engines.base import EngineRequest
+from edged.engines.base import EngineError, EngineRequest
 from edged.engines.build import trt8, trt10, trt11
 from edged.engines.build.compare import Comparison, TaskCheck, compare, infer_ms
 from edged.engines.build.order import (
@@ -75,12 +76,23 @@ def targets(request: EngineRequest) -> tuple[Target, ...]:
     return targets_of(request, board, _seen(request, open_library())[1].shape[0] if on_dla else None)
 
 
+@contextmanager
+def _cuda_may_fail() -> Iterator[None]:
+    """Translate an error of CUDA, which ends a daemon, into one of a command."""
+    try:
+        yield
+    except (DeviceError, EngineError) as exc:
+        raise BackendUnavailable(f"{exc}; free some of the device's memory, or stop the daemon meanwhile") from exc
+
+
+@_cuda_may_fail()
 def build(order: Order, store: Store) -> Manifest:
     """Build, look into, compare and install one engine. The caller holds the store.
 
     Raises:
         ConfigError: TensorRT cannot build it, layers are not where they must be, or it loses more than a task allows.
-        BackendUnavailable: TensorRT, a GPU, a DLA core, frames or packages are missing, or the store cannot be written.
+        BackendUnavailable: TensorRT, a GPU, a DLA core, frames or packages are missing, CUDA fails, or the store
+            cannot be written.
     """
     begin_s = time.monotonic()
     request, place, library = order.request, place_of(order.request), open_library()
@@ -115,6 +127,7 @@ def build(order: Order, store: Store) -> Manifest:
         return install(store, file, Manifest(key, "", "", verified, about))
 
 
+@_cuda_may_fail()
 def verify(
     request: EngineRequest, file: Path, checks: Sequence[TaskCheck], records: Sequence[Record]
 ) -> tuple[dict[str, dict[str, Any]], Comparison]:

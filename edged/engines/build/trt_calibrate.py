@@ -62,9 +62,9 @@ def make_calibrator(work: Work) -> Any:
             return self.kept
 
         def free(self) -> None:
-            if self._memory is not None:
-                self._memory.free()
-                self._stream.free()
+            for one in (self._memory, self._stream):
+                if one is not None:
+                    one.free()
             self._memory = self._host = self._stream = None
 
     return Calibrator()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import weakref
 from contextlib import contextmanager
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from cuda_double import HostDevice
 from engine_parts import write_blobs
@@ -16,9 +18,13 @@ from edged.config import load_config
 from edged.device import gpu
 from edged.device.base import DeviceError
 from edged.engines.base import EngineError, EngineRequest
+from edged.engines.build.gather import Pick, write_record
+from edged.engines.build.record import Seen
+from edged.engines.store import Store
 from edged.engines.tensorrt.engine import TrtEngine
 from edged.engines.tensorrt.library import open_library
 from edged.errors import BackendUnavailable
+from edged.frame import Color, Picture, PixelFormat
 from edged.tasks import PARSERS
 from edged.tensor import InputFormat
 
@@ -105,6 +111,26 @@ def test_an_engine_that_finds_no_memory_gives_way_and_says_what_helps(board, con
             "onnxruntime on cpu, fp32 (tensorrt: net.onnx on gpu0: CUDA: cuMemAlloc failed: out of memory; "
             "free some of the device's memory, then run: edged reload)"
         )
+    assert machine.left == []
+
+
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_a_build_that_finds_no_memory_is_no_bug_and_says_what_helps(board, config, monkeypatch, count):  # noqa: F811
+    machine = board("8.5.3.1")
+    request = replace(request_of(config), precision="int8")
+    store = Store(request.store)
+    with store.writing():
+        random = np.random.default_rng(0)
+        pictures = (random.integers(0, 255, (48, 64, 3), np.uint8) for _ in range(16))
+        picks = (
+            Pick("a", str(number), Picture(64, 48, PixelFormat.RGB, Color(full=True), (pixels,)))
+            for number, pixels in enumerate(pictures)
+        )
+        record = write_record(store.root, "t", Seen(64, 48, "letterbox", 114), {}, picks)
+    out_of_memory_after(monkeypatch, count)
+    with pytest.raises(BackendUnavailable, match="out of memory; free some of the device's memory") as caught:
+        build_into(request, (), (record,))
+    assert caught.value.exit_code == 69
     assert machine.left == []
 
 
