@@ -22,7 +22,8 @@ from edged.geometry import Fit, fit_frame
 from edged.publish.curve import Guarded, guard_fault
 from edged.rundir import check_ipc_path
 from edged.tasks import PARSERS
-from edged.tasks.base import Parser, ParserSettings
+from edged.tasks.base import Parser, ParserSettings, Parsing
+from edged.tasks.checked import Checked
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,7 +66,7 @@ class Assembled:
 
     engines: Mapping[str, LoadedEngine] = field(default_factory=dict)
     task_engine: Mapping[str, str] = field(default_factory=dict)
-    parsers: Mapping[str, Parser] = field(default_factory=dict)
+    parsers: Mapping[str, Parsing] = field(default_factory=dict)
     blocked: Mapping[str, str] = field(default_factory=dict)
     chosen: Mapping[str, str] = field(default_factory=dict)
     origins: Mapping[Origin, str] = field(default_factory=dict)
@@ -89,9 +90,9 @@ class _Assembly:
         self.engines: dict[Origin, tuple[str, LoadedEngine]] = {}
         self.refused: dict[Origin, BackendUnavailable] = {}
         self.arranged = arrangements(config)
-        self.built: list[tuple[str, str, ParserSettings, Parser]] = []
+        self.built: list[tuple[str, str, ParserSettings, Parsing]] = []
         self.task_engine: dict[str, str] = {}
-        self.parsers: dict[str, Parser] = {}
+        self.parsers: dict[str, Parsing] = {}
         self.blocked: dict[str, str] = {}
         self.chosen: dict[str, str] = {}
         self.faults: list[str] = []
@@ -189,19 +190,21 @@ class _Assembly:
         settings = ParserSettings(model.labels, model.keep, model.score_min, model.iou_max, dict(model.options))
         same = [row[3] for row in self.built if row[:3] == (key, model.parser, settings)]
         if same:
-            parser = same[0]  # equal settings: one parser, so that a frame is parsed once
+            parser: Parsing = same[0]  # equal settings: one parser, so that a frame is parsed once
         else:
             try:
                 parser = parser_class(loaded.engine.model, settings)
             except ConfigError as exc:
                 self.faults.append(self.config.fault("task", name, "model", str(exc)))
                 return
+            if not PARSERS.is_built_in(model.parser):
+                parser = Checked(model.parser, parser)
             self.built.append((key, model.parser, settings, parser))
         self.task_engine[name] = key
         self.parsers[name] = parser
 
 
-def _read(parser: Parser, fit: Fit, outputs: Mapping[str, NDArray[np.generic]]) -> None:
+def _read(parser: Parsing, fit: Fit, outputs: Mapping[str, NDArray[np.generic]]) -> None:
     parser.parse(outputs, 0, fit)
 
 

@@ -43,6 +43,10 @@ class Registry(Generic[T]):
         """Return the built-in names in table order, then those of plug-ins."""
         return [*self._specs, *(name for name in self._plugins() if name not in self._specs)]
 
+    def is_built_in(self, name: str) -> bool:
+        """Tell whether a name is a row of the table, not a plug-in's."""
+        return name in self._specs
+
     def load(self, name: str) -> type[T]:
         """Import and return the class of `name`.
 

@@ -17,7 +17,7 @@ from edged.frame import Capture, Color, Frame, Picture, PixelFormat
 from edged.scheduler.costs import fit
 from edged.scheduler.demand import CPU
 from edged.simulation.recording import CameraRow, DeviceRow, EngineRow, Recording
-from edged.tasks.base import Parser
+from edged.tasks.base import Parsing
 
 ROUNDS = 7
 SIZE = (1280, 720)
@@ -67,7 +67,7 @@ def _row(key: str, config: Config, assembled: Assembled, running: AbstractSet[st
     return row.model_copy(update={"fixed_ms": 1000 * cost.fixed_s, "picture_ms": 1000 * cost.picture_s})
 
 
-def _seconds(engine: Engine, parser: Parser, picture: Frame, pictures: int) -> float:
+def _seconds(engine: Engine, parser: Parsing, picture: Frame, pictures: int) -> float:
     """Return what an inference with conversion and parsing takes of its device: CPU time on the CPU."""
     clock = time.thread_time if engine.device == CPU else time.perf_counter
     slot = engine.reserve(5.0)

@@ -30,7 +30,20 @@ class ParserSettings:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Parser(Protocol):
+class Parsing(Protocol):
+    """What is called for each picture, from any engine worker."""
+
+    def parse(self, outputs: Mapping[str, NDArray[np.generic]], index: int, fit: Fit) -> Found:
+        """Return what image `index` of the batch shows, best score first, in source pixels.
+
+        Args:
+            outputs: the network's outputs by name, batch first; valid during the call only, not to be modified.
+            index: position of the image in the batch.
+            fit: how the source frame was placed into the network's input.
+        """
+
+
+class Parser(Parsing, Protocol):
     """Turns one network's raw outputs into findings. Stateless after construction; called from any engine worker.
 
     Constructing it raises `ConfigError` when the model's outputs, the labels or the options do not fit; the text
@@ -41,12 +54,3 @@ class Parser(Protocol):
     """How this family of networks was trained to see pictures, unless the task file says otherwise."""
 
     def __init__(self, model: ModelSpec, settings: ParserSettings) -> None: ...
-
-    def parse(self, outputs: Mapping[str, NDArray[np.generic]], index: int, fit: Fit) -> Found:
-        """Return what image `index` of the batch shows, best score first, in source pixels.
-
-        Args:
-            outputs: the network's outputs by name, batch first; valid during the call only, not to be modified.
-            index: position of the image in the batch.
-            fit: how the source frame was placed into the network's input.
-        """

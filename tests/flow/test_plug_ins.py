@@ -1,0 +1,60 @@
+"""A daemon with a plug-in's parser that does not keep to its seam."""
+
+from __future__ import annotations
+
+import os
+from textwrap import dedent
+
+import pytest
+from parts import until
+
+
+@pytest.fixture
+def odd(tmp_path):
+    """The environment with a plug-in parser `odd`, which returns something else for each picture."""
+    info = tmp_path / "plugins" / "odd-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: odd\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[edged.parsers]\nodd = odd:Odd\n")
+    code = """
+        from itertools import count
+
+        import numpy as np
+
+        from edged.results import Box, Found
+        from edged.tensor import InputFormat
+
+        class Odd:
+            input = InputFormat()
+
+            def __init__(self, model, settings):
+                self.number = count()
+
+            def parse(self, outputs, index, fit):
+                x, attrs = np.float32(0.5), {"seen": {1, 2}}
+                found = Found((Box("a", np.int64(0), x, x, x, x, x),))
+                return (found, None, Found((Box("a", 0, 0.5, 1, 1, 2, 2, None, attrs),)))[next(self.number) % 3]
+    """
+    (info.parent / "odd.py").write_text(dedent(code))
+    return {"PYTHONPATH": os.pathsep.join([str(info.parent), os.environ.get("PYTHONPATH", "")])}
+
+
+def test_what_a_plug_in_s_parser_returns_costs_at_most_its_own_results(daemon, site, task, clip, odd):
+    camera = {"source": f"file:{clip(frames=100)}", "loop": True}
+    tasks = {"odd": task("front", net={"parser": "odd"}), "sound": task("rear"), "next": task("rear", after=AFTER)}
+    running = daemon(site({"front": camera, "rear": camera}, tasks), **odd)
+    with running.subscriber("edged/1/det/odd/") as subscriber:
+        assert subscriber.receive(10).detections[0].score == 0.5
+
+    def frames(name, camera):
+        return next(one for one in running.request("status")["tasks"] if one["task"] == name)["frames"][camera]
+
+    until(lambda: frames("odd", "front")["failed"] > 3, what="results that are none")
+    before = frames("sound", "rear")["published"]
+    until(lambda: frames("sound", "rear")["published"] > before and frames("odd", "front")["published"] > 1)
+    assert "TypeError: parser 'odd' returned a result as NoneType in place of Found" in running.log
+    assert "TypeError: parser 'odd' returned boxes[0].attrs.seen as set; allowed are texts, " in running.log
+    assert running.task("next")["state"] == "active"
+
+
+AFTER = {"task": "odd", "if": "score > 0.4"}

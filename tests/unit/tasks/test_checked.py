@@ -1,0 +1,101 @@
+"""What a plug-in's parser may return, and what is said of the rest."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edged.geometry import fit_frame
+from edged.publish.wire import pack, result_message, unpack
+from edged.results import Box, EngineUse, Found, Lane, Latency, Mask, Result
+from edged.tasks.checked import Checked
+
+BOX = Box("a", 0, 0.5, 1.0, 2.0, 3.0, 4.0)
+LANE = Lane("line", 0.5, ((1.0, 2.0), (3.0, 4.0)))
+MASK = Mask("area", 8, 1, (0.0, 0.0, 8.0, 1.0), b"\x80")
+PLAIN = Found((BOX, replace(BOX, track_id=7, attrs={"a": [1, 2.5, None, True], "b": {"c": "x"}})), (LANE,), (MASK,))
+RESULT = Result(
+    "t", "c", 0, 64, 48, 1, 1, "arrival", Latency(1, 1, 1, 1, 1, 5), EngineUse("m", "onnxruntime", "cpu", "fp32", 1)
+)
+FIT = fit_frame((64, 48), (64, 48), "letterbox")
+ENDLESS: dict[str, Any] = {}
+ENDLESS["more"] = ENDLESS
+
+
+def checked(found: Any) -> Found:
+    class Parser:
+        def parse(self, *_: Any) -> Any:
+            return found
+
+    return Checked("mine", Parser()).parse({}, 0, FIT)
+
+
+def same_kinds(value: Any, other: Any) -> bool:
+    """Tell whether two messages are equal down to the kinds of their numbers."""
+    return repr(value) == repr(other)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        PLAIN,
+        Found(lanes=()),
+        replace(PLAIN, boxes=list(PLAIN.boxes), lanes=[LANE], masks=[MASK]),
+    ],
+)
+def test_what_is_plain_stays_as_it_is(found):
+    assert checked(found) == replace(
+        found, boxes=tuple(found.boxes), lanes=None if found.lanes is None else tuple(found.lanes),
+        masks=tuple(found.masks),
+    )  # fmt: skip
+
+
+def test_numbers_of_numpy_become_python_s():
+    whole, half = np.int64(3), np.float32(0.5)
+    attrs = {"n": np.uint8(2), "x": np.float64(0.5), "yes": np.bool_(True), "deep": ({"x": half},)}
+    box = Box(np.str_("a"), whole, half, half, half, np.float16(0.5), 3, np.uint64(2**63), attrs)
+    lane = Lane("line", half, np.array([[1, 2], [3, 4]], np.float32))
+    mask = Mask("area", whole, whole, np.zeros(4, np.float32), b"")
+    found = checked(Found((box,), (lane,), (mask,)))
+    plain = {"n": 2, "x": 0.5, "yes": True, "deep": [{"x": 0.5}]}
+    assert found == Found(
+        (Box("a", 3, 0.5, 0.5, 0.5, 0.5, 3.0, 2**63, plain),),
+        (Lane("line", 0.5, ((1.0, 2.0), (3.0, 4.0))),),
+        (Mask("area", 3, 3, (0.0, 0.0, 0.0, 0.0), b""),),
+    )
+    message = result_message(replace(RESULT, found=pickle.loads(pickle.dumps(found))), 0, 0, "boot", 1, 1)
+    assert same_kinds(unpack(pack(message)), message)
+
+
+@pytest.mark.parametrize(
+    ("found", "text"),
+    [
+        (None, "a result as NoneType in place of Found"),
+        ([BOX], "a result as list in place of Found"),
+        (Found(one for one in [BOX]), "boxes as generator in place of list"),
+        (Found(((0, 0, 1, 1),)), "boxes[0] as tuple in place of Box"),
+        (Found((BOX, replace(BOX, score=np.zeros(1)))), "boxes[1].score as numpy.ndarray in place of float"),
+        (Found((replace(BOX, x2="3"),)), "boxes[0].x2 as str in place of float"),
+        (Found((replace(BOX, label=3),)), "boxes[0].label as int in place of str"),
+        (Found((replace(BOX, label="\ud800"),)), r"boxes[0].label as '\ud800', which is no text: surrogates not allow"),
+        (Found((replace(BOX, class_id=0.5),)), "boxes[0].class_id as float in place of int"),
+        (Found((replace(BOX, track_id=2**64),)), "boxes[0].track_id as a number of 65 bits, a message has 64 for it"),
+        (Found((replace(BOX, attrs=[]),)), "boxes[0].attrs as list in place of Mapping"),
+        (Found((replace(BOX, attrs={"a": {1}}),)), "boxes[0].attrs.a as set; allowed are texts, numbers, true, false,"),
+        (Found((replace(BOX, attrs={"a": [np.zeros(2)]}),)), "boxes[0].attrs.a[0] as numpy.ndarray; allowed are "),
+        (Found((replace(BOX, attrs={3: 4}),)), "boxes[0].attrs with the key 3 as int in place of str"),
+        (Found((replace(BOX, attrs=ENDLESS),)), ", which is nested more than 16 deep"),
+        (Found(lanes=(replace(LANE, points=((1, 2, 3),)),)), "lanes[0].points[0] with 3 numbers in place of 2"),
+        (Found(lanes=(replace(LANE, points=((1, "2"),)),)), "lanes[0].points[0][1] as str in place of float"),
+        (Found(lanes=(replace(LANE, points=(1.5,)),)), "lanes[0].points[0] as float in place of list"),
+        (Found(masks=(replace(MASK, bits=np.zeros(1, np.uint8)),)), "masks[0].bits as numpy.ndarray in place of bytes"),
+    ],
+)  # fmt: skip
+def test_the_rest_is_refused_with_its_place_and_kind(found, text):
+    with pytest.raises(TypeError, match=f"^parser 'mine' returned .*{re.escape(text)}"):
+        checked(found)
