@@ -66,18 +66,11 @@ class Reload:
 
 
 @dataclass(frozen=True)
-class Listened:
-    """The tasks whose results somebody subscribes to."""
-
-    tasks: frozenset[str]
-
-
-@dataclass(frozen=True)
 class Look:
-    """What a rule says has changed."""
+    """What a rule says has changed, or who subscribes to what."""
 
 
-Event = Request | Stop | Reload | Listened | Look | Loaded | Refused
+Event = Request | Stop | Reload | Look | Loaded | Refused
 
 
 class Daemon:
@@ -201,9 +194,6 @@ class Daemon:
     def _obey(self, event: Event) -> None:
         if isinstance(event, Request):
             self._answer(event)
-        elif isinstance(event, Listened):
-            self._activation.listened_to(event.tasks)
-            self._replan()
         elif isinstance(event, Look):
             self._looking = False  # before the plan is made: what changes from here on asks for the next one
             self._replan()
@@ -337,8 +327,13 @@ class Daemon:
         self._inbox.put(request)
         return True
 
+    def _listened_to(self, tasks: frozenset[str]) -> None:
+        """Take who is subscribed to from the publisher's thread."""
+        self._activation.listened_to(tasks)
+        self._look()
+
     def _look(self) -> None:
-        """Ask for a new plan, from the control socket's thread; once, however many signals change before it is made."""
+        """Ask for a new plan, from any thread; once, however much changes before it is made."""
         if not self._looking:
             self._looking = True
             self._inbox.put(Look())
@@ -424,7 +419,7 @@ class Daemon:
     def _make_publisher(self, lock: RuntimeLock) -> Publisher:
         plain, guard = doors(publish_endpoint(lock.directory), self._config.edged.publish, self._secrets)
         waiting = self._config.edged.limits.send_queue
-        return Publisher(plain, self.boot, lambda tasks: self._inbox.put(Listened(tasks)), guard, waiting)
+        return Publisher(plain, self.boot, self._listened_to, guard, waiting)
 
     def _make_control(self, lock: RuntimeLock) -> ControlServer:
         plain, guard = doors(control_endpoint(lock.directory), self._config.edged.control, self._secrets)

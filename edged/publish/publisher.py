@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,7 +14,7 @@ import zmq
 from edged.publish.curve import Guarded
 from edged.publish.latencies import Histogram, Latencies
 from edged.publish.sockets import Doors, has_message
-from edged.publish.wire import listened_task, pack, result_message, result_topic
+from edged.publish.wire import TOPIC_MAX, listened_task, pack, result_message, result_topic
 from edged.results import Result
 from edged.trace import stage
 from edged.waiting import BriefLock
@@ -24,8 +24,12 @@ SEND_HWM = 1000  # messages that may wait in the library for one slow subscriber
 IDLE_MS = 1000
 RELAXED_MS = 20  # results of lossless cameras may wait this long to be sent together
 RESEND_S = 1.0
+BURST = 500  # subscriptions heard in a row, some milliseconds; results are sent before the next ones are
+ANSWER_S = 0.05  # least time between two answers to subscriptions: those that come meanwhile are answered together
+ASKED_MAX = 100  # prefixes that are answered each on its own; where there are more, all states are sent
+REMEMBERED_MAX = 4096  # subscriptions to results, of one socket
 OPTIONS = {
-    zmq.XPUB_VERBOSER: 1,
+    zmq.XPUB_VERBOSE: 1,  # a state goes to who subscribes second as well; only the last one's end is told
     zmq.RCVHWM: 0,  # libzmq 4.3.5 aborts when a heartbeat's timer meets a full queue whose peer is gone
     zmq.LINGER: 200,
     zmq.MAXMSGSIZE: 4096,
@@ -83,12 +87,15 @@ class Publisher:
         self._ready: deque[_Lane] = deque()
         self._outgoing: deque[tuple[bytes, bytes, bool | None]] = deque()
         self._states: dict[bytes, bytes] = {}
-        self._subscriptions: Counter[bytes] = Counter()
+        self._asked: set[bytes] = set()
+        self._listened: frozenset[str] = frozenset()
         self._closed = False
-        self._resend_s = time.monotonic() + RESEND_S
+        self._answer_s, self._resend_s = 0.0, time.monotonic() + RESEND_S
         self._relaxed = False
         self._latencies = Latencies()
         self._doors = Doors(zmq.XPUB, {**OPTIONS, zmq.SNDHWM: queue}, endpoints, guarded)
+        self._subscriptions: list[set[bytes]] = [set() for _ in self._doors.sockets]
+        self._news = False
 
     def post(self, result: Result, wait: bool = False) -> None:
         """Hand over one result. When the queue of its camera is full the oldest goes, unless the caller may `wait`."""
@@ -155,16 +162,26 @@ class Publisher:
 
     def _turn(self) -> None:
         """Wait for something to do, and do it."""
-        heard = self._doors.wait(RELAXED_MS if self._relaxed else IDLE_MS)
+        heard = self._doors.wait(self._wait_ms())
         if heard is None:
             self._relaxed = False
         for door in heard or ():
-            self._hear(self._doors.sockets[door])
+            self._hear(door)
         self._send_results()
         self._send_states()
-        if time.monotonic() >= self._resend_s:
-            self._resend_s = time.monotonic() + RESEND_S
-            self._resend(b"")
+        now_s = time.monotonic()
+        if now_s >= self._resend_s:
+            self._resend_s = now_s + RESEND_S
+            self._asked.add(b"")
+        if (self._asked or self._news) and now_s >= self._answer_s:
+            self._answer_s = now_s + ANSWER_S
+            self._answer()
+
+    def _wait_ms(self) -> int:
+        wait_ms = RELAXED_MS if self._relaxed else IDLE_MS
+        if self._asked or self._news:
+            wait_ms = min(wait_ms, 1 + int(1000 * max(0.0, self._answer_s - time.monotonic())))
+        return wait_ms
 
     def _send_results(self) -> None:
         while True:
@@ -198,27 +215,36 @@ class Publisher:
             socket.send(topic, zmq.SNDMORE)
             socket.send(body)
 
-    def _hear(self, socket: zmq.Socket[bytes]) -> None:
-        """Take in subscriptions; a new one gets the last states it asks for at once."""
-        before = self._tasks_listened_to()
-        while has_message(socket):
+    def _hear(self, door: int) -> None:
+        """Take in subscriptions, not more than a burst: who sends them without end must not hold up the results.
+
+        Remembered are those that name a task, and that a topic can begin with. Of equal ones libzmq tells the first and
+        each further one, but only the end of the last: a set is all there is to keep.
+        """
+        socket, known = self._doors.sockets[door], self._subscriptions[door]
+        for _ in range(BURST):
+            if not has_message(socket):
+                return
             event = socket.recv()
             prefix = event[1:]
             if event[:1] == b"\x01":
-                self._subscriptions[prefix] += 1
-                self._resend(prefix)
-            elif event[:1] == b"\x00":
-                self._subscriptions[prefix] -= 1
-                if self._subscriptions[prefix] <= 0:
-                    del self._subscriptions[prefix]
-        after = self._tasks_listened_to()
-        if after != before:
-            self._listeners(after)
+                self._asked.add(prefix if len(self._asked) < ASKED_MAX else b"")
+                if len(known) < REMEMBERED_MAX and len(prefix) <= TOPIC_MAX and listened_task(prefix) is not None:
+                    known.add(prefix)
+                    self._news = True
+            elif event[:1] == b"\x00" and prefix in known:
+                known.remove(prefix)
+                self._news = True
 
-    def _tasks_listened_to(self) -> frozenset[str]:
-        return frozenset(filter(None, map(listened_task, self._subscriptions)))
-
-    def _resend(self, prefix: bytes) -> None:
+    def _answer(self) -> None:
+        """Send new subscribers the last states they ask for, and tell whose results are asked for where that is new."""
+        asked, self._asked = tuple(self._asked), set()
         for topic, body in self._states.items():
-            if topic.startswith(prefix):
+            if topic.startswith(asked):
                 self._send(topic, body)
+        if self._news:
+            self._news = False
+            listened = frozenset(filter(None, (listened_task(one) for known in self._subscriptions for one in known)))
+            if listened != self._listened:
+                self._listened = listened
+                self._listeners(listened)

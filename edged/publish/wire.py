@@ -17,6 +17,7 @@ from edged.results import Box, Lane, Mask, Result
 VERSION = 1
 PREFIX = f"edged/{VERSION}/"
 STATUS_TOPIC = f"{PREFIX}status/"
+TOPIC_MAX = 80  # bytes; names have at most 32
 
 
 def result_topic(task: str, camera: str) -> str:

@@ -26,7 +26,9 @@ PATIENCE = 3.0  # a result counts for three intervals of its task's rate, and fo
 
 
 class Activation:
-    """The active set. A command outweighs everything else until the daemon ends. One thread's use, save for `noted`.
+    """The active set. A command outweighs everything else until the daemon ends.
+
+    One thread's use, save for `noted` and `listened_to`.
 
     Args:
         tasks: every task by name, as `check` let them pass.
@@ -102,7 +104,7 @@ class Activation:
         self._commanded.update(dict.fromkeys(self.check(tasks), active))
 
     def listened_to(self, tasks: frozenset[str]) -> None:
-        """Take note of the tasks whose results somebody subscribes to."""
+        """Take note of the tasks whose results somebody subscribes to. May be called from any thread."""
         self._listened = tasks
 
     def followed(self) -> frozenset[str]:

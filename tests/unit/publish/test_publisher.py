@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from itertools import chain, repeat
 
 import pytest
+import zmq
 from hypothesis import given
 from hypothesis import strategies as st
 from parts import until
@@ -12,8 +14,8 @@ from parts import until
 from edged.client import Subscriber
 from edged.errors import BackendUnavailable
 from edged.publish.latencies import STAGES
-from edged.publish.publisher import QUEUE_PER_CAMERA, Publisher, Sent
-from edged.publish.wire import listened_task, pack, result_topic, task_topic, unpack
+from edged.publish.publisher import QUEUE_PER_CAMERA, REMEMBERED_MAX, Publisher, Sent
+from edged.publish.wire import TOPIC_MAX, listened_task, pack, result_topic, task_topic, unpack
 from edged.results import EngineUse, Latency, Result
 
 
@@ -59,6 +61,11 @@ def listen(publisher, gate, topic="edged/1/det/t/"):
     known = len(gate.told)
     until(lambda: len(gate.told) > known, what="the subscription")
     return subscriber
+
+
+def reached(publisher, subscriber, task="t"):
+    """Wait until a subscription is known to libzmq: results of a task arrive."""
+    until(lambda: (publisher.post(result(0, task)), subscriber.receive(0.1))[1], what="a result")
 
 
 def test_results_are_numbered_by_task_and_camera(publisher, gate):
@@ -150,6 +157,73 @@ def test_listeners_are_counted_by_whole_topics(publisher, gate):
             assert gate.told[-1] == {"t", "u"}
         until(lambda: gate.told[-1] == {"t"}, what="the end of a subscription")
     until(lambda: gate.told[-1] == frozenset(), what="the end of the last one")
+
+
+def test_a_program_that_subscribes_twice_has_left_when_it_leaves(publisher, gate):
+    with listen(publisher, gate) as subscriber:
+        subscriber._socket.subscribe("edged/1/det/t/")
+        with listen(publisher, gate, "edged/1/det/u/"):
+            assert gate.told[-1] == {"t", "u"}
+        until(lambda: gate.told[-1] == {"t"}, what="the end of the other's subscription")
+        with Subscriber(publisher.endpoint, "edged/1/det/t/") as second:
+            reached(publisher, second)
+        reached(publisher, subscriber)
+        assert gate.told[-1] == {"t"}, "one of two has left"
+    until(lambda: gate.told[-1] == frozenset(), what="the end of all subscriptions")
+
+
+class Flood:
+    """Sends a publisher what a subscriber may send, as fast as it can, from a thread of its own."""
+
+    def __init__(self, endpoint, prefixes):
+        self.prefixes, self.over, self.sent = prefixes, threading.Event(), 0
+        self.context = zmq.Context()
+        self.socket = self.context.socket(zmq.XSUB)
+        self.socket.setsockopt(zmq.LINGER, 0)
+        self.socket.setsockopt(zmq.SNDHWM, 0)
+        self.socket.connect(endpoint)
+        self.thread = threading.Thread(target=self.run)
+
+    def run(self):
+        for prefix in self.prefixes:
+            if self.over.is_set():
+                return
+            self.socket.send(b"\x01" + prefix)
+            self.sent += 1
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.thread.join(10)
+        self.socket.close()
+        self.context.term()
+
+
+def test_a_flood_of_subscriptions_holds_up_no_results(publisher, gate):
+    publisher.post_state(task_topic("t"), {"state": "active"})
+    with listen(publisher, gate) as subscriber, Flood(publisher.endpoint, repeat(b"edged/1/task/")) as flood:
+        until(lambda: flood.sent > 5000, what="the flood")
+        for number in range(20):
+            publisher.post(result(number))
+            assert subscriber.receive(5).frame_id == number
+        assert flood.thread.is_alive()
+
+
+def test_only_so_many_subscriptions_are_remembered_and_none_that_no_topic_begins_with(publisher, gate):
+    long = (b"edged/1/det/t/" + b"%090d" % number for number in range(100))
+    many = (b"edged/1/det/t%d/" % number for number in range(REMEMBERED_MAX + 100))
+    with Flood(publisher.endpoint, chain(long, many)) as flood:
+        flood.thread.join(10)
+        until(lambda: len(publisher._subscriptions[0]) == REMEMBERED_MAX, what="all that are remembered")
+        assert max(map(len, publisher._subscriptions[0])) < TOPIC_MAX
+        with Subscriber(publisher.endpoint, "edged/1/det/other/") as late:
+            reached(publisher, late, "other")
+        assert len(publisher._subscriptions[0]) == REMEMBERED_MAX
+    until(lambda: gate.told[-1] == frozenset(), what="the end of all subscriptions")
+    assert len(gate.told) < 50, "they are told together"
 
 
 @pytest.mark.parametrize("endpoint", ["tcp://192.0.2.1:5599", "tcp://nowhere.invalid:5599", "nonsense://x"])
