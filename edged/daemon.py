@@ -226,7 +226,8 @@ class Daemon:
         for change in changes(self._plan, plan):
             log.info("%s", change, extra=about(camera=change.camera, task=change.task, event=change.event))
         self._plan = plan
-        self._activation.running(frozenset(name for name, task in plan.tasks.items() if task.rate_hz > 0))
+        granted = {name: task.rate_hz for name, task in plan.tasks.items() if task.rate_hz > 0 or task.suspended}
+        self._activation.planned(granted)
         self._fleet.follow(plan, routes(self._config, self._lineup, plan))
 
     def _publish_states(self, reports: Mapping[str, CameraReport]) -> None:

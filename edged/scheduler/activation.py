@@ -22,7 +22,7 @@ from edged.scheduler.rules import (
 )
 from edged.scheduler.signals import SignalBook
 
-PATIENCE = 3.0  # a result counts for three intervals of its task's rate, and for signal_timeout_s at least
+PATIENCE = 3.0  # a result counts for three intervals of its task's granted rate, and for signal_timeout_s at least
 
 
 class Activation:
@@ -46,8 +46,8 @@ class Activation:
         self._book = book or SignalBook(clock=clock)
         self._commanded: dict[str, bool] = {}
         self._listened: frozenset[str] = frozenset()
-        self._running: frozenset[str] = frozenset()
-        self._results: dict[tuple[str, str], tuple[Summary, float]] = {}
+        self._rates_hz: Mapping[str, float] = {}
+        self._results: dict[tuple[str, str], tuple[Summary, float, float]] = {}
         self._states: dict[str, RuleState] = {}
         self._rules: dict[str, Rule] = {}
         self.reload(tasks)
@@ -111,15 +111,18 @@ class Activation:
         """Return the tasks whose results other tasks wait for: `noted` needs no others."""
         return frozenset(rule.follows for rule in self._rules.values() if rule.follows)
 
-    def running(self, tasks: frozenset[str]) -> None:
-        """Take note of the tasks that run by the newest plan. Results of those that no longer do are forgotten."""
-        for key in [key for key in tuple(self._results) if key[0] not in tasks]:
+    def planned(self, rates_hz: Mapping[str, float]) -> None:
+        """Take note of the rates that the newest plan grants, 0 to a suspended task.
+
+        Results of tasks that are not among them are forgotten; those of a suspended one count until they are too old.
+        """
+        for key in [key for key in tuple(self._results) if key[0] not in rates_hz]:
             self._results.pop(key, None)
-        self._running = tasks
+        self._rates_hz = rates_hz
 
     def noted(self, summary: Summary) -> None:
         """Take note of a result of a followed task. May be called from any thread."""
-        self._results[summary.task, summary.camera] = (summary, self._clock())
+        self._results[summary.task, summary.camera] = (summary, self._clock(), self._patience_s(summary.task))
 
     def _when(self, rule: Rule, now_s: float) -> Truth:
         missing = self._book.missing(rule.names, now_s)
@@ -127,14 +130,23 @@ class Activation:
 
     def _after(self, rule: Rule, now_s: float) -> Truth:
         followed = rule.follows
-        if followed not in self._running:
+        if followed not in self._rates_hz:
             return Truth(fault=f"{followed} is not running")
-        patience_s = max(self._book.timeout_s, PATIENCE / self._tasks[followed].rate_hz)
+        patience_s = self._patience_s(followed)
         truths = []
         for camera in self._tasks[followed].cameras:
-            result, noted_s = self._results.get((followed, camera), (None, 0.0))
-            if result is not None and now_s - noted_s <= patience_s:
+            result, noted_s, then_s = self._results.get((followed, camera), (None, 0.0, 0.0))
+            if result is not None and now_s - noted_s <= max(patience_s, then_s):  # the rate may just have changed
                 truths.append(truth_of(rule, result.values))
-        if not truths:
-            return Truth(fault=f"{followed} has no result of the last {patience_s:g} s")
-        return truth_of_any(truths)
+        if truths:
+            return truth_of_any(truths)
+        suspended = not self._rates_hz[followed]
+        return Truth(
+            gap=f"{followed} is suspended" if suspended else f"{followed} has no result of the last {patience_s:.3g} s"
+        )
+
+    def _patience_s(self, followed: str) -> float:
+        """Return how long a result of a task counts, at the rate that it is granted."""
+        task = self._tasks.get(followed)
+        rate_hz = self._rates_hz.get(followed) or (task.rate_hz if task else 0.0)
+        return max(self._book.timeout_s, PATIENCE / rate_hz) if rate_hz else self._book.timeout_s

@@ -3,7 +3,8 @@
 A rule goes on when its condition is true, and off when `until` is true; without `until`, when its condition is not.
 `until` outweighs, so a rule whose both are true is off, and one whose neither is true stays what it was. Between two
 changes it waits `min_on_s` or `min_off_s`. A fault (a signal that is missing, a division by zero) makes it false at
-once, whatever these say.
+once, whatever these say. A gap (the followed task is suspended, or has no result) makes it false too, but waits: it may
+be for this very task's work that there is none.
 """
 
 from __future__ import annotations
@@ -40,11 +41,12 @@ class Rule:
 
 @dataclass(frozen=True)
 class Truth:
-    """What a rule's expressions say now: to go on, to go off. With a fault they say nothing."""
+    """What a rule's expressions say now: to go on, to go off. With a fault or a gap they say nothing."""
 
     on: bool = False
     off: bool = True
     fault: str = ""
+    gap: str = ""
 
 
 _ON, _OFF = Truth(True, False), Truth(False, True)
@@ -152,6 +154,8 @@ def _held(rule: Rule, active: bool) -> str:
 
 
 def _reason(rule: Rule, active: bool, truth: Truth) -> str:
+    if truth.gap:
+        return f"{rule.word} is false: {truth.gap}"
     if active and not truth.on and rule.until is not None:
         return f"{rule.word} stays true until {rule.until.text}"
     if truth.on and not active and rule.until is not None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 
 import pytest
+from worlds import demand, supply
 
 from edged.config import TaskConfig, load_config
 from edged.errors import UsageError
+from edged.plan import TaskState
 from edged.scheduler.activation import Activation
+from edged.scheduler.planner import NO_PLAN, EngineLoad, Machine, make_plan
 from edged.scheduler.rules import Summary
 from edged.scheduler.signals import SignalBook
+from edged.work import Cost
 
 
 @pytest.fixture
@@ -170,7 +175,7 @@ def test_another_tasks_newest_result_decides(scene):
     t = scene(lane={}, t={"after": AFTER})
     assert t.activation.followed() == {"lane"}
     assert t.of() == (False, "after lane is false: lane is not running")
-    t.activation.running(frozenset({"lane"}))
+    t.activation.planned({"lane": 100.0})
     assert t.of() == (False, "after lane is false: lane has no result of the last 1 s")
     t.result(0.4)
     assert t.of() == (True, "after lane is true: score < 0.5")
@@ -180,7 +185,7 @@ def test_another_tasks_newest_result_decides(scene):
 
 def test_one_of_several_cameras_is_enough_and_all_are_needed_to_end_it(scene):
     t = scene(lane={"cameras": ["a", "b"]}, t={"after": {**AFTER, "until": "score > 0.7"}})
-    t.activation.running(frozenset({"lane"}))
+    t.activation.planned({"lane": 100.0})
     t.result(0.9, "a")
     assert not t.of()[0]
     t.result(0.4, "b")
@@ -192,9 +197,11 @@ def test_one_of_several_cameras_is_enough_and_all_are_needed_to_end_it(scene):
 
 
 @pytest.mark.parametrize(("rate_hz", "patience_s"), [(100, 1), (2, 1.5), (0.5, 6)])
-def test_a_result_counts_for_three_intervals_and_for_the_signals_time_at_least(scene, rate_hz, patience_s):
-    t = scene(lane={"rate_hz": rate_hz}, t={"after": AFTER})
-    t.activation.running(frozenset({"lane"}))
+def test_a_result_counts_for_three_intervals_of_the_granted_rate_and_for_the_signals_time_at_least(
+    scene, rate_hz, patience_s
+):
+    t = scene(lane={"rate_hz": 100}, t={"after": AFTER})
+    t.activation.planned({"lane": rate_hz})
     t.result(0.1)
     t.now_s += patience_s
     assert t.of()[0]
@@ -202,14 +209,76 @@ def test_a_result_counts_for_three_intervals_and_for_the_signals_time_at_least(s
     assert t.of() == (False, f"after lane is false: lane has no result of the last {patience_s:g} s")
 
 
-def test_results_of_a_task_that_no_longer_runs_are_forgotten(scene):
-    t = scene(lane={}, t={"after": AFTER})
-    t.activation.running(frozenset({"lane"}))
+def test_a_result_of_a_slower_time_counts_as_long_as_it_did_then(scene):
+    t = scene(lane={"rate_hz": 100}, t={"after": AFTER})
+    t.activation.planned({"lane": 0.5})
+    t.result(0.1)
+    t.now_s += 4
+    t.activation.planned({"lane": 100.0})
+    assert t.of()[0]
+    t.result(0.1)
+    t.activation.planned({"lane": 0.5})
+    t.now_s += 4
+    assert t.of()[0]
+
+
+def test_a_followed_task_that_is_suspended_ends_nothing_before_its_time(scene):
+    t = scene(lane={}, t={"after": {**AFTER, "min_on_s": 5, "min_off_s": 3}})
+    t.activation.planned({"lane": 100.0})
     t.result(0.1)
     assert t.of()[0]
-    t.activation.running(frozenset())
+    t.activation.planned({"lane": 0.0})
+    t.now_s += 1
+    assert t.of() == (True, "after lane is true: score < 0.5"), "its last result counts as ever"
+    t.now_s += 3.9
+    assert t.of() == (True, "after lane stays true for at least 5 s: score < 0.5")
+    t.now_s += 0.1
+    assert t.of() == (False, "after lane is false: lane is suspended")
+    t.activation.planned({"lane": 100.0})
+    t.result(0.1)
+    assert t.of() == (False, "after lane stays false for at least 3 s: score < 0.5")
+    t.now_s += 3
+    t.result(0.1)
+    assert t.of()[0]
+
+
+def test_a_followed_task_that_nobody_wants_any_more_ends_it_at_once(scene):
+    t = scene(lane={}, t={"after": {**AFTER, "min_on_s": 5}})
+    t.activation.planned({"lane": 100.0})
+    t.result(0.1)
+    assert t.of()[0]
+    t.activation.planned({})
     assert t.of() == (False, "after lane is false: lane is not running")
-    t.activation.running(frozenset({"lane"}))
+
+
+@pytest.mark.parametrize(("more", "most"), [({}, 40), ({"min_on_s": 5}, 8)])
+def test_a_task_that_takes_the_work_of_the_one_it_follows_does_not_flutter(scene, more, most):
+    """In 20 seconds; a plan ten times a second made 200 changes of it."""
+    t = scene(lane={}, t={"after": {"task": "lane", "if": "count > 0", **more}})
+    engines = {"lane": EngineLoad("cpu", Cost(0, 0.05), 1), "t": EngineLoad("cpu", Cost(0, 0.07), 1)}
+    machine = Machine(engines, {}, {"cpu": 0.9}, {"cpu": 2})
+    plan, states = NO_PLAN, []
+    for _ in range(200):
+        t.now_s += 0.1
+        if plan.tasks and plan.tasks["lane"].rate_hz > 0:
+            t.result(0.9)
+        lane = demand("lane", "a", rate_min_hz=5, engine="lane")
+        follower = demand("t", "a", priority=10, active=(wanted := t.of())[0], why=wanted[1], engine="t")
+        plan = make_plan([lane, follower], [supply("a", rate_hz=25)], machine, plan, t.now_s)
+        t.activation.planned({name: one.rate_hz for name, one in plan.tasks.items() if one.rate_hz or one.suspended})
+        states.append((plan.tasks["t"].state, plan.tasks["lane"].suspended))
+    assert (TaskState.ACTIVE, True) in states, "it takes the other's work"
+    assert sum(one[0] is not other[0] for one, other in pairwise(states)) <= most
+
+
+def test_results_of_a_task_that_no_longer_runs_are_forgotten(scene):
+    t = scene(lane={}, t={"after": AFTER})
+    t.activation.planned({"lane": 100.0})
+    t.result(0.1)
+    assert t.of()[0]
+    t.activation.planned({})
+    assert t.of() == (False, "after lane is false: lane is not running")
+    t.activation.planned({"lane": 100.0})
     assert t.of() == (False, "after lane is false: lane has no result of the last 1 s")
 
 
