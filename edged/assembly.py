@@ -284,27 +284,28 @@ def _assembled(assembly: _Assembly, config: Config, tasks: Container[str]) -> As
     return Assembled(engines, assembly.task_engine, assembly.parsers, assembly.blocked, assembly.chosen, origins)
 
 
-def guarded(config: PublishConfig | ControlConfig, secrets: Secrets) -> Guarded | None:
-    """Return a socket's endpoints behind CURVE, None where no keys are configured."""
-    if config.curve is None:
-        return None
-    return Guarded(config.endpoints, secrets.expand(config.curve.server_secret), config.curve.allowed_clients)
+def guards(config: Config, secrets: Secrets) -> dict[str, Guarded]:
+    """Return the endpoints behind CURVE, by `publish` and `control`, of those for which keys are configured."""
+    sockets = {"publish": config.edged.publish, "control": config.edged.control}
+    return {
+        name: Guarded(one.endpoints, secrets.expand(one.curve.server_secret), one.curve.allowed_clients)
+        for name, one in sockets.items()
+        if one.curve is not None
+    }
 
 
-def doors(own: str, config: PublishConfig | ControlConfig, secrets: Secrets) -> tuple[list[str], Guarded | None]:
-    """Return the plain endpoints of one socket, and those behind CURVE where keys are configured."""
+def plain_endpoints(own: str, config: PublishConfig | ControlConfig) -> list[str]:
+    """Return the endpoints of one socket that are not behind CURVE."""
     for endpoint in (own, *config.endpoints):
         check_ipc_path(endpoint)
-    behind = guarded(config, secrets)
-    return ([own, *config.endpoints] if behind is None else [own]), behind
+    return [own, *config.endpoints] if config.curve is None else [own]
 
 
-def curve_faults(config: Config, secrets: Secrets) -> list[str]:
-    """Return a `file:line: key: text` for every CURVE key and folder that cannot be used."""
+def curve_faults(config: Config, guarded: Mapping[str, Guarded]) -> list[str]:
+    """Return a `file:line: key: text` for every CURVE key and folder of `guards` that cannot be used."""
     found = []
-    for name, socket in (("publish", config.edged.publish), ("control", config.edged.control)):
-        doors = guarded(socket, secrets)
-        fault = guard_fault(doors) if doors is not None else None
+    for name, one in guarded.items():
+        fault = guard_fault(one)
         if fault is not None:
             found.append(config.fault("edged", "", f"{name}.curve.{fault[0]}", fault[1]))
     return found

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edged.assembly import Lineup, doors
+from edged.assembly import Lineup, guards, plain_endpoints
 from edged.camera.worker import CameraReport
 from edged.cameras import gpu_of
 from edged.config import Config, Secrets
@@ -25,7 +25,7 @@ from edged.plan import CameraState, Plan, TaskState
 from edged.planning import Stock, changes, demands, routes, with_views
 from edged.publish.publisher import Publisher
 from edged.publish.wire import STATUS_TOPIC, status_message, task_message, task_topic
-from edged.reload import Difference, Loaded, Readings, Refused, Reloader, difference
+from edged.reload import Difference, Keys, Loaded, Readings, Refused, Reloader, difference
 from edged.results import Result
 from edged.rundir import RuntimeLock, control_endpoint, publish_endpoint, runtime_directory
 from edged.scheduler.activation import Activation
@@ -96,6 +96,7 @@ class Daemon:
         with ExitStack() as undo:
             lock = RuntimeLock(runtime_directory())
             undo.callback(lock.close)
+            self._guards = guards(config, secrets)
             self._budget = Budget({}, {})
             self._processes = self._make_processes()
             self._fleet = Fleet(self._processes or [Shard(self._supervisor, self._emit, self._budget.measured)])
@@ -122,6 +123,7 @@ class Daemon:
             }
             self._control = self._make_control(lock)
             undo.callback(self._control.close)
+            self._keys = Keys(self._guards)
             self._metrics = MetricsServer(listen) if (listen := config.edged.metrics.listen) else None
             undo.pop_all()
         self._lock = lock
@@ -366,6 +368,7 @@ class Daemon:
         self._supervisor.stop([Reloader.name])
         found = difference(self._config, loaded.config, self._secrets, loaded.secrets, self._started_with)
         found = replace(found, cameras=found.cameras | self._moved(loaded, found))
+        found = self._with_keys(loaded, found)
         self._report(loaded.lineup)
         self._let_go(found)
         self._config, self._secrets, self._lineup = loaded.config, loaded.secrets, loaded.lineup
@@ -391,6 +394,14 @@ class Daemon:
             name for name in both
             if gpu_of(name, self._config, self._lineup) != gpu_of(name, loaded.config, loaded.lineup)
         )  # fmt: skip
+
+    def _with_keys(self, loaded: Loaded, found: Difference) -> Difference:
+        """Let in the clients of the new configuration, and add what is to be told of its keys."""
+        for name, socket in (("publish", self._publisher), ("control", self._control)):
+            if name in loaded.guards:
+                socket.admit(loaded.guards[name].clients)
+        words, restart = self._keys.follow(loaded.guards)
+        return replace(found, words=(*found.words, *words), restart=tuple(dict.fromkeys([*found.restart, *restart])))
 
     def _let_go(self, found: Difference) -> None:
         """End the routes and workers of cameras that go or change; what the plan says of the others stays."""
@@ -418,12 +429,15 @@ class Daemon:
     # ---- start and stop --------------------------------------------------------------------------------------------
 
     def _make_publisher(self, lock: RuntimeLock) -> Publisher:
-        plain, guard = doors(publish_endpoint(lock.directory), self._config.edged.publish, self._secrets)
+        plain = plain_endpoints(publish_endpoint(lock.directory), self._config.edged.publish)
         waiting = self._config.edged.limits.send_queue
-        return Publisher(plain, self.boot, self._listened_to, guard, waiting)
+        return Publisher(plain, self.boot, self._listened_to, self._guards.get("publish"), waiting)
 
     def _make_control(self, lock: RuntimeLock) -> ControlServer:
-        plain, guard = doors(control_endpoint(lock.directory), self._config.edged.control, self._secrets)
+        plain, guard = (
+            plain_endpoints(control_endpoint(lock.directory), self._config.edged.control),
+            self._guards.get("control"),
+        )
         request_max_bytes = self._config.edged.limits.request_kb * 1024
         immediate = {"signal.set": self._signals.set}
         return ControlServer(plain, [*self._commands, "reload"], self._submit, guard, request_max_bytes, immediate)

@@ -10,10 +10,11 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
-from edged.assembly import Lineup, curve_faults
+from edged.assembly import Lineup, curve_faults, guards
 from edged.config import Config, EdgedConfig, Secrets, config_error, load_config
 from edged.config.faults import NOTHING_STARTED
 from edged.errors import EdgedError
+from edged.publish.curve import Guarded
 
 T = TypeVar("T")
 Prepare = Callable[[Config, Secrets], Lineup]
@@ -22,6 +23,8 @@ RESTART = (
     "publish", "control", "metrics", "limits", "scheduler.processes", "scheduler.warm_max_s", "scheduler.warm_max_mb",
 )  # fmt: skip
 """Keys of `edged.yaml` that sockets, camera workers and processes are made with: only a new daemon can follow them."""
+FOLLOWED = ("publish.curve.allowed_clients", "control.curve.allowed_clients")
+"""Those below them that `Keys` follows."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,15 @@ class Difference:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A configuration that was read, checked, and whose engines are loaded, ready to take over."""
+    """A configuration that was read, checked, and whose engines are loaded, ready to take over.
+
+    `guards` are its endpoints behind CURVE, by `publish` and `control`, with the keys that were read.
+    """
 
     config: Config
     secrets: Secrets
     lineup: Lineup
+    guards: Mapping[str, Guarded]
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,45 @@ class Reloader:
 
     def wake(self) -> None:
         """Nothing waits here."""
+
+
+class Keys:
+    """Compares the CURVE keys of each new configuration with those that the sockets were opened with.
+
+    Args:
+        guards: the endpoints behind CURVE at the start.
+    """
+
+    def __init__(self, guards: Mapping[str, Guarded]) -> None:
+        self._started = self._now = guards
+        self._admitted = {name: one.clients for name, one in guards.items()}
+
+    def follow(self, guards: Mapping[str, Guarded]) -> tuple[list[str], list[str]]:
+        """Take over the keys of a new configuration.
+
+        Returns:
+            What has changed, in words, and the keys of `edged.yaml` of which some is as before until a restart: the
+            server's secret, and clients that were once let in and are not to be any more, for they may be connected.
+        """
+        words: list[str] = []
+        restart: list[str] = []
+        for name, new in guards.items():
+            if name not in self._started:
+                continue  # the socket has no such endpoints, which its own keys tell
+            secret, clients = f"{name}.curve.server_secret", f"{name}.curve.allowed_clients"
+            old = self._now.get(name, self._started[name])
+            if new.secret_key != old.secret_key:
+                words.append(f"key of {secret}")
+            if new.clients != old.clients:
+                added, removed = len(new.clients - old.clients), len(old.clients - new.clients)
+                words.append(f"keys of {clients}: {added} added, {removed} removed")
+            if new.secret_key != self._started[name].secret_key:
+                restart.append(secret)
+            if self._admitted[name] - new.clients:
+                restart.append(clients)
+            self._admitted[name] |= new.clients
+        self._now = guards
+        return words, restart
 
 
 class Readings(Generic[T]):
@@ -117,9 +163,12 @@ def load(directory: Path, prepare: Prepare) -> Loaded:
     """Read, check and load a configuration directory. Raise `ConfigError` with every fault by file and line."""
     config = load_config(directory)
     secrets = Secrets.from_environment(directory)
-    if faults := config.missing_credentials(secrets) or curve_faults(config, secrets):
+    if missing := config.missing_credentials(secrets):
+        raise config_error(missing)
+    guarded = guards(config, secrets)
+    if faults := curve_faults(config, guarded):
         raise config_error(faults)
-    return Loaded(config, secrets, prepare(config, secrets))
+    return Loaded(config, secrets, prepare(config, secrets), guarded)
 
 
 def difference(
@@ -154,7 +203,7 @@ def _expanded(config: Config, camera: str, secrets: Secrets) -> str:
 
 
 def _needs_restart(key: str) -> bool:
-    return any(key == fixed or key.startswith(f"{fixed}.") for fixed in RESTART)
+    return key not in FOLLOWED and any(key == fixed or key.startswith(f"{fixed}.") for fixed in RESTART)
 
 
 def _word(kind: str, name: str, was: bool, is_now: bool) -> str:

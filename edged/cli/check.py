@@ -15,12 +15,12 @@ def add(commands: Any) -> None:
 
 def check(args: argparse.Namespace) -> int:
     """Report every fault by file and line, else what would run."""
-    from edged.assembly import assemble, curve_faults
+    from edged.assembly import assemble, curve_faults, guards
     from edged.config import Secrets, config_error, load_config
 
     config = load_config(args.config)
     secrets = Secrets.from_environment(args.config)
-    if faults := config.missing_credentials(secrets) or curve_faults(config, secrets):
+    if faults := config.missing_credentials(secrets) or curve_faults(config, guards(config, secrets)):
         raise config_error(faults)
     assembled = assemble(config)
     if args.json:

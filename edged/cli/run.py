@@ -37,10 +37,10 @@ def _run(args: argparse.Namespace) -> int:
     if missing := config.missing_credentials(secrets):
         raise config_error(missing)
     start_logging(config.edged.log.level)
-    from edged.assembly import curve_faults
+    from edged.assembly import curve_faults, guards
     from edged.daemon import Daemon
 
-    if faults := curve_faults(config, secrets):
+    if faults := curve_faults(config, guards(config, secrets)):
         raise config_error(faults)
 
     return Daemon(config, secrets).run()

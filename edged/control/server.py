@@ -39,7 +39,7 @@ NONE: Mapping[str, Callable[[Mapping[str, Any]], Any]] = MappingProxyType({})
 
 
 class ControlServer:
-    """Owns the control socket. `reply` and `refuse` may be called from any thread.
+    """Owns the control socket. `reply`, `refuse` and `admit` may be called from any thread.
 
     Args:
         endpoints: ZeroMQ endpoints to bind.
@@ -82,6 +82,10 @@ class ControlServer:
         """Answer a request with an error."""
         self._put(request.reply_to, refusal(request.id, code, message))
         self.wake()
+
+    def admit(self, clients: frozenset[bytes]) -> None:
+        """Let in clients with these public keys and no others from now on; see `Guard`."""
+        self._doors.admit(clients)
 
     def wake(self) -> None:
         """End the wait in `run`."""

@@ -39,10 +39,6 @@ class Guarded:
         """
         return frozenset(load_certificates(self.allowed_clients))
 
-    def callback(self, _domain: str, key: bytes) -> bool:
-        """Tell the ZAP handler whether a client's public key is one of them."""
-        return key in self.clients
-
 
 def guard_fault(guarded: Guarded) -> tuple[str, str] | None:
     """Return (configuration key, what is wrong with it), or None. The text shows no key."""
@@ -59,24 +55,37 @@ def guard_fault(guarded: Guarded) -> tuple[str, str] | None:
     return None
 
 
-def start_guard(socket: zmq.Socket[bytes], guarded: Guarded) -> ThreadAuthenticator:
-    """Make a socket, not bound yet, a CURVE server, and start the thread that answers for its context.
+class Guard:
+    """Makes a socket, not bound yet, a CURVE server, and owns the thread that answers for its context.
 
-    Returns:
-        The authenticator, to be stopped before the context is terminated.
+    `stop` it before the context is terminated. `admit` may be called from any thread.
 
     Raises:
         ConfigError: the key is none, or the folder has no keys.
     """
-    fault = guard_fault(guarded)
-    if fault is not None:
-        raise ConfigError(f"curve.{fault[0]}: {fault[1]}")
-    authenticator = ThreadAuthenticator(socket.context)
-    authenticator.start()
-    authenticator.configure_curve_callback("*", guarded)
-    socket.curve_secretkey, socket.curve_publickey = guarded.secret_key.encode(), _public_key(guarded.secret_key)
-    socket.curve_server = True
-    return authenticator
+
+    def __init__(self, socket: zmq.Socket[bytes], guarded: Guarded) -> None:
+        fault = guard_fault(guarded)
+        if fault is not None:
+            raise ConfigError(f"curve.{fault[0]}: {fault[1]}")
+        self._clients = guarded.clients
+        self._authenticator = ThreadAuthenticator(socket.context)
+        self._authenticator.start()
+        self._authenticator.configure_curve_callback("*", self)
+        socket.curve_secretkey, socket.curve_publickey = guarded.secret_key.encode(), _public_key(guarded.secret_key)
+        socket.curve_server = True
+
+    def admit(self, clients: frozenset[bytes]) -> None:
+        """Let in these clients and no others from now on. Connections that are open stay: libzmq asks once for each."""
+        self._clients = clients
+
+    def callback(self, _domain: str, key: bytes) -> bool:
+        """Tell the ZAP handler whether a client's public key is one of them."""
+        return key in self._clients
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._authenticator.stop()
 
 
 def _public_key(secret_key: str) -> bytes:

@@ -57,7 +57,7 @@ class _Lane:
 
 
 class Publisher:
-    """Sends results and states. `post`, `post_state`, `sent` and `latencies` may be called from any thread.
+    """Sends results and states. `post`, `post_state`, `sent`, `latencies` and `admit` may be called from any thread.
 
     The sockets are bound in the constructor, so that a taken or unwritable endpoint is known before anything starts;
     they are used by the thread of `run` alone.
@@ -137,6 +137,10 @@ class Publisher:
     def latencies(self) -> Mapping[str, Mapping[str, Histogram]]:
         """Return how long the results that were sent took, by task and stage."""
         return self._latencies.snapshot()
+
+    def admit(self, clients: frozenset[bytes]) -> None:
+        """Let in subscribers with these public keys and no others from now on; see `Guard`."""
+        self._doors.admit(clients)
 
     def wake(self) -> None:
         """End the wait in `run`, unless that is under way."""

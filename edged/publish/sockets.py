@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import zmq
-from zmq.auth.thread import ThreadAuthenticator
 
 from edged.errors import BackendUnavailable
-from edged.publish.curve import Guarded, start_guard
+from edged.publish.curve import Guard, Guarded
 from edged.rundir import somebody_listens
 from edged.waiting import BriefLock
 
@@ -24,8 +23,8 @@ class Doors:
     All of it is bound in the constructor, so that a taken or unwritable endpoint is known before anything starts.
 
     Threads: one thread owns the sockets; `sockets`, `wait`, `rest` and `close` are its own (`close` is anyone's as long
-    as no thread owns them: before its start, after its end). `wake` may be called from any thread at any time, after
-    `close` as well; not from a signal handler.
+    as no thread owns them: before its start, after its end). `wake` and `admit` may be called from any thread at any
+    time, after `close` as well; not from a signal handler.
 
     Args:
         kind: zmq.XPUB, zmq.ROUTER…
@@ -48,7 +47,7 @@ class Doors:
         self.sockets: list[zmq.Socket[bytes]] = []
         self._lock = BriefLock()
         self._awake = False
-        self._guard: ThreadAuthenticator | None = None
+        self._guard: Guard | None = None
         self._paths: list[Path] = []
         self._context = zmq.Context()
         self._wakeup: int | None = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -76,7 +75,7 @@ class Doors:
         for option, value in options.items():
             socket.setsockopt(option, value)
         if guarded is not None:
-            self._guard = start_guard(socket, guarded)
+            self._guard = Guard(socket, guarded)
         for endpoint in endpoints:
             self._paths += _bind(socket, endpoint)
         self._poller.register(socket, zmq.POLLIN)
@@ -89,6 +88,11 @@ class Doors:
             if self._wakeup is not None:
                 self._awake = True
                 os.eventfd_write(self._wakeup, 1)
+
+    def admit(self, clients: frozenset[bytes]) -> None:
+        """Let in the clients with these public keys and no others from now on, where there is a socket behind CURVE."""
+        if self._guard is not None:
+            self._guard.admit(clients)
 
     def wait(self, timeout_ms: int) -> list[int] | None:
         """Wait for a message or `wake`.

@@ -75,6 +75,36 @@ def test_a_known_key_hears_and_commands_an_unknown_one_and_none_do_not(guarded, 
     until(lambda: running.task("near")["rate_hz"] > 15, what="the daemon goes on")
 
 
+def test_a_reload_lets_new_clients_in_and_those_who_were_taken_away_no_longer(guarded, daemon, tmp_path):
+    make, (publish, control), (known, unknown) = guarded
+    keys = tmp_path / "keys"
+    running = daemon(make())
+    with Control(control, curve=known) as friend, Subscriber(publish, curve=known) as before:
+        assert friend.request("task.list")["tasks"][0]["task"] == "near"
+        assert before.receive(10) is not None
+        (keys / "allowed" / "known.key").unlink()
+        (keys / "allowed" / "unknown.key").write_bytes((keys / "unknown.key").read_bytes())
+        done = friend.request("reload")
+        assert done["changed"] == [
+            f"keys of {name}.curve.allowed_clients: 1 added, 1 removed" for name in ("publish", "control")
+        ]
+        assert done["restart"] == ["publish.curve.allowed_clients", "control.curve.allowed_clients"]
+        assert friend.request("task.list"), "who is connected stays, which is what a restart is named for"
+    with Subscriber(publish, curve=unknown) as new, Subscriber(publish, curve=known) as old:
+        assert new.receive(10) is not None
+        assert old.receive(1.0) is None
+    with Control(control, curve=unknown) as new:
+        assert new.request("reload")["restart"] == done["restart"], "it is said until there was one"
+    other = zmq.curve_keypair()[1].decode()
+    (running.config / "secrets.yaml").write_text(f"curve: '{other}'\n")
+    secrets = [f"{name}.curve.server_secret" for name in ("publish", "control")]
+    done = running.request("reload")
+    assert done["changed"] == [f"key of {one}" for one in secrets]
+    assert set(secrets) < set(done["restart"])
+    assert "known.key" not in running.log
+    assert other not in running.log
+
+
 def test_a_bad_key_or_an_empty_folder_is_refused_by_check_and_run_with_its_line(guarded, tmp_path):
     make, _, _ = guarded
     empty = tmp_path / "empty"

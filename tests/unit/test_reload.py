@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from edged.assembly import NOTHING, assemble
 from edged.config import Secrets, load_config
 from edged.errors import ConfigError
-from edged.reload import Readings, difference, load
+from edged.publish.curve import Guarded
+from edged.reload import Keys, Readings, difference, load
 
 NO_SECRETS = Secrets({})
 
@@ -85,6 +88,35 @@ def test_a_faulty_configuration_names_every_fault_and_loads_nothing(changed):
     change("tasks/lane.yaml", {"cameras": ["nowhere"], "rate_hz": 0})
     with pytest.raises(ConfigError, match=r"(?s)rate_hz.*nowhere.*3 fault"):
         load(directory, NOTHING)
+
+
+def test_of_curve_keys_those_that_were_once_let_in_and_the_server_s_ask_for_a_restart():
+    def behind(secret="s", **clients):
+        return {name: Known((), secret, Path(), frozenset(keys)) for name, keys in clients.items()}
+
+    keys = Keys(behind(publish=b"ab"))
+    assert keys.follow(behind(publish=b"ab")) == ([], [])
+    word, key = "keys of publish.curve.allowed_clients: {} added, {} removed", "publish.curve.allowed_clients"
+    assert keys.follow(behind(publish=b"abc")) == ([word.format(1, 0)], [])
+    assert keys.follow(behind(publish=b"ab")) == ([word.format(0, 1)], [key])
+    assert keys.follow(behind(publish=b"ab")) == ([], [key])
+    assert keys.follow(behind(publish=b"abc", control=b"d")) == ([word.format(1, 0)], [])
+    secret = "publish.curve.server_secret"
+    assert keys.follow(behind("t", publish=b"abc")) == ([f"key of {secret}"], [secret])
+    assert keys.follow(behind("t", publish=b"abc")) == ([], [secret])
+    assert keys.follow(behind(publish=b"abc")) == ([f"key of {secret}"], [])
+    assert keys.follow({}) == ([], [])
+
+
+@dataclass(frozen=True)
+class Known(Guarded):
+    """Endpoints whose clients' keys are known."""
+
+    keys: frozenset = frozenset()
+
+    @property
+    def clients(self):
+        return self.keys
 
 
 def test_who_asks_while_a_reading_is_under_way_waits_for_the_next_one():
