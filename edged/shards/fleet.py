@@ -51,6 +51,7 @@ class Fleet:
     def __init__(self, parts: Sequence[Part]) -> None:
         self._parts = parts
         self._now = self._next = _Setting({}, (), ())
+        self._costs: Mapping[str, Cost] = {}
 
     def prepare(self, config: Config, secrets: Secrets) -> Lineup:
         """Load what a configuration needs, beside what runs, and return what will serve each task.
@@ -84,6 +85,8 @@ class Fleet:
         self._now = self._next
         for part in self._parts:
             part.take_over(changed)
+            if self._costs:
+                part.set_costs(self._costs)  # an engine that others have had for long may be new to this one
 
     def engines(self) -> list[Mapping[str, EngineFacts]]:
         """Return the engines in service, by process."""
@@ -101,6 +104,7 @@ class Fleet:
 
     def set_costs(self, costs: Mapping[str, Cost]) -> None:
         """Take what each engine's inferences cost."""
+        self._costs = costs
         for part in self._parts:
             part.set_costs(costs)
 

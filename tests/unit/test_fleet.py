@@ -10,13 +10,14 @@ from edged.assembly import Lineup
 from edged.config import Secrets, load_config
 from edged.errors import BackendUnavailable, ConfigError
 from edged.shards.fleet import Fleet, joined
+from edged.work import Cost
 
 
 class Part:
     """A part that loads what it is told, or fails."""
 
     def __init__(self, outcome):
-        self.outcome, self.share, self.prepared, self.taken_over = outcome, None, False, []
+        self.outcome, self.share, self.prepared, self.taken_over, self.costs = outcome, None, False, [], {}
 
     def prepare(self, config, secrets, cameras):
         self.share, self.prepared = cameras, True
@@ -29,6 +30,10 @@ class Part:
 
     def take_over(self, changed):
         self.taken_over.append(changed)
+        self.costs = {}
+
+    def set_costs(self, costs):
+        self.costs = costs
 
     def cameras(self):
         return {}
@@ -53,6 +58,18 @@ def test_each_part_gets_its_share_and_takes_over_what_it_prepared(config):
     assert not any(part.taken_over for part in parts)
     fleet.take_over(frozenset("a"))
     assert [part.taken_over for part in parts] == [[{"a"}], [{"a"}]]
+
+
+def test_a_part_that_is_given_an_engine_of_another_one_is_told_what_it_costs(config):
+    parts = [Part(served()), Part(served())]
+    fleet = Fleet(parts)
+    fleet.prepare(config, Secrets())
+    fleet.take_over(frozenset("a"))
+    costs = {"net/cpu": Cost(0.0, 0.02)}
+    fleet.set_costs(costs)
+    fleet.prepare(config, Secrets())
+    fleet.take_over(frozenset())  # a part knows the costs of the engines that it had before
+    assert [part.costs for part in parts] == [costs, costs]
 
 
 @pytest.mark.parametrize("outcome", [ConfigError("no such output"), served("net/gpu0", "on gpu0")], ids=type)
