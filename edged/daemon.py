@@ -21,7 +21,7 @@ from edged.errors import ConfigError, EdgedError, UsageError, WorkerFailed
 from edged.log import about, set_level
 from edged.metrics.exposition import Snapshot
 from edged.metrics.server import MetricsServer
-from edged.plan import CameraState, Plan, TaskState
+from edged.plan import CameraState, Mode, Plan, TaskState
 from edged.planning import Stock, changes, demands, routes, with_views
 from edged.publish.publisher import Publisher
 from edged.publish.wire import STATUS_TOPIC, status_message, task_message, task_topic
@@ -370,13 +370,14 @@ class Daemon:
         found = replace(found, cameras=found.cameras | self._moved(loaded, found))
         found = self._with_keys(loaded, found)
         self._report(loaded.lineup)
-        self._let_go(found)
+        stock = Stock(loaded.config)
+        self._let_go(found, stock)
         self._config, self._secrets, self._lineup = loaded.config, loaded.secrets, loaded.lineup
         edged = loaded.config.edged
         self._signals.redefine(kinds_with(edged.signals), edged.scheduler.signal_timeout_s)
         self._activation.reload(loaded.config.tasks)
         self._followed = self._activation.followed()
-        self._stock = Stock(loaded.config)
+        self._stock = stock
         set_level(edged.log.level)
         self._start_fleet(found.cameras)
         for name in self._states.keys() - self._config.tasks.keys():
@@ -403,10 +404,17 @@ class Daemon:
         words, restart = self._keys.follow(loaded.guards)
         return replace(found, words=(*found.words, *words), restart=tuple(dict.fromkeys([*found.restart, *restart])))
 
-    def _let_go(self, found: Difference) -> None:
-        """End the routes and workers of cameras that go or change; what the plan says of the others stays."""
+    def _let_go(self, found: Difference, stock: Stock) -> None:
+        """End the routes and workers of cameras that go or change; what the plan says of the others stays.
+
+        It forgets of cameras at rest what they rested as where that is another mode or time now: they begin it anew.
+        """
         touched = found.gone | found.cameras
-        kept = {name: one for name, one in self._plan.cameras.items() if name not in touched}
+        kept = {
+            name: one
+            for name, one in self._plan.cameras.items()
+            if name not in touched and (one.mode is Mode.HOT or self._stock.rest_of(name) == stock.rest_of(name))
+        }
         self._plan = Plan(kept, self._plan.tasks, self._plan.devices)
         self._fleet.let_go(touched & self._config.cameras.keys(), routes(self._config, self._lineup, self._plan))
         for camera in touched:

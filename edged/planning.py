@@ -62,6 +62,10 @@ class Stock:
                 self._unneeded[camera] = max(self._unneeded.get(camera, mode), mode, key=READINESS.__getitem__)
                 self._linger_s[camera] = _longer(self._linger_s[camera], linger_s) if known else linger_s
 
+    def rest_of(self, camera: str) -> tuple[Mode, float | None]:
+        """Return the mode that a camera falls to when nothing needs it, and how long it stays there; None for ever."""
+        return self._unneeded.get(camera, Mode.COLD), self._linger_s.get(camera)
+
     def supplies(self, reports: Mapping[str, CameraReport]) -> list[Supply]:
         """Return every camera as it is, and every view as its camera is."""
         cameras = {camera: self._supply(camera, report) for camera, report in reports.items()}
