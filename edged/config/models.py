@@ -212,7 +212,9 @@ class LimitsConfig(Strict):
         default=1000,
         description="messages that wait for one slow subscriber before its newest ones are dropped",
     )
-    request_kb: Annotated[int, whole(1, 1024)] = Field(default=64, description="largest control request, in kilobytes")
+    request_kb: Annotated[int, whole(1, 1024)] = Field(
+        default=64, description="largest frame of a control request, in kilobytes"
+    )
     picture_mpx: Annotated[float, real(0.1, 256)] = Field(
         default=36.0, description="largest picture taken from a stream, in megapixels"
     )

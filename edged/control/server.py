@@ -25,6 +25,7 @@ __all__ = ["ControlServer", "Request"]
 REQUEST_MAX_BYTES = 256 * 1024
 BURST, PAUSE_S = 64, 0.008  # messages looked at in a row, and the rest after them: at most 8,000 a second
 LULL_S = 0.05  # rest after a stream's message: the next ones are taken together, a wake-up costs more than they do
+FRAMES_MAX = 5  # of a message: who sent it, a proxy on the way, an empty one, the request; and one to spare
 IDLE_MS = 1000
 OPTIONS = {
     zmq.LINGER: 200,
@@ -46,7 +47,7 @@ class ControlServer:
         commands: names of the commands that `submit` takes.
         submit: takes a request; returns False when the daemon is too busy for one more.
         guarded: endpoints behind CURVE, on a socket of their own: the ones above stay plain.
-        request_max_bytes: a larger message ends its sender's connection.
+        request_max_bytes: a larger frame ends its sender's connection; more than a few frames are no request.
         immediate: commands that this thread serves itself, with the request's `args`: what they return, a value that
             can be packed, is the result, and an `EdgedError` the refusal. They must be quick, and safe beside the other
             threads. Any other error is a bug and ends this worker, as the supervisor's rules say.
@@ -117,8 +118,9 @@ class ControlServer:
         for _ in range(BURST):
             if not has_message(socket):
                 return False
-            *frames, body = socket.recv_multipart()
-            self._take(read(Address(door, tuple(frames)), body, self._commands))
+            *frames, body = _received(socket)
+            if len(frames) < FRAMES_MAX:  # an answer would have to repeat them all
+                self._take(read(Address(door, tuple(frames)), body, self._commands))
         return True
 
     def _take(self, request: Request | Fault) -> None:
@@ -152,3 +154,13 @@ class ControlServer:
                 self._doors.sockets[address.door].send_multipart((*address.frames, body), zmq.NOBLOCK)
             except zmq.ZMQError:  # the client does not read its replies, or is gone: its loss
                 continue
+
+
+def _received(socket: zmq.Socket[bytes]) -> list[bytes]:
+    """Return the frames of one message; of one that has too many, the first and no more than show it."""
+    frames = [socket.recv()]
+    while socket.getsockopt(zmq.RCVMORE):
+        frame = socket.recv()
+        if len(frames) <= FRAMES_MAX:
+            frames.append(frame)
+    return frames

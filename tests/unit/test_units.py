@@ -87,7 +87,7 @@ def test_what_the_contract_says_of_the_service():
     wanted = {
         "Type": "notify", "RestartPreventExitStatus": "78", "RuntimeDirectory": "edged", "StateDirectory": "edged",
         "CacheDirectory": "edged", "ConfigurationDirectory": "edged", "TimeoutStopSec": "5", "OOMPolicy": "continue",
-        "LimitCORE": "0", "User": "edged",
+        "LimitCORE": "0", "MemoryMax": "75%", "User": "edged",
     }  # fmt: skip
     found = {name: value for _, name, value in options(SERVICE)}
     assert {name: found[name] for name in wanted} == wanted

@@ -100,6 +100,27 @@ def test_what_is_no_request_is_answered_with_what_is_wrong(serve, message, code,
     assert answer == {"v": 1, "id": wanted_id, "ok": False, "error": {"code": code, "message": text}}
 
 
+@pytest.mark.parametrize(("before", "answered"), [(0, True), (3, True), (4, False), (200, False)])
+def test_a_request_behind_more_frames_than_a_way_has_is_dropped(serve, before, answered):
+    context = zmq.Context()
+    try:
+        with context.socket(zmq.DEALER) as raw:
+            raw.setsockopt(zmq.LINGER, 0)
+            raw.setsockopt(zmq.RCVTIMEO, 5000)
+            raw.connect(serve(echo))
+            for number, frames in ((1, before), (2, 0)):
+                request = msgpack.packb({"v": 1, "id": number, "cmd": "status"})
+                raw.send_multipart([b"%d" % n for n in range(frames)] + [request])
+            answers = [raw.recv_multipart()]
+            if answered:
+                answers.append(raw.recv_multipart())
+    finally:
+        context.term()
+    ids = [msgpack.unpackb(answer[-1])["id"] for answer in answers]
+    assert ids == [1, 2] if answered else [2]
+    assert len(answers[0]) == 1 + (before if answered else 0)
+
+
 # ---- commands that are served at once ----------------------------------------------------------------------------
 
 
