@@ -139,6 +139,7 @@ def _opening(camera: str, config: CameraConfig, secrets: Secrets) -> Opening:
         pixel_format=config.pixel_format,
         controls=dict(config.controls),
         transport=config.transport,
+        clock_synced=config.clock_synced,
         open_timeout_s=config.open_timeout_s,
         read_timeout_s=max(config.stall_timeout_s, 1.0) + 2.0,
     )

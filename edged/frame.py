@@ -43,7 +43,7 @@ class Color:
 class Capture:
     """When a picture was taken: Unix time and CLOCK_MONOTONIC in nanoseconds, and where that time comes from.
 
-    `driver` is the camera driver's stamp, `rtcp` the sender's clock, `arrival` the moment the packet came in,
+    `driver` is the camera driver's stamp, `rtcp` the sender's stamps, `arrival` the moment the packet came in,
     `media` the moment a paced file's clock released it. `media_ns` is a recorded picture's own time.
     """
 

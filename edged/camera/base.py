@@ -23,8 +23,8 @@ class Opening:
     """All a source needs to open its stream.
 
     `url` may hold a password: it never goes into a text before `redact`. Sizes, rate and pixel format are wishes and
-    may be None; `controls` are a V4L2 device's, to be set in their order; times are in seconds. `gpu` is the one to
-    decode on, for sources that use one.
+    may be None; `controls` are a V4L2 device's, to be set in their order; `clock_synced` says that a network camera's
+    clock is kept in step with ours; times are in seconds. `gpu` is the one to decode on, for sources that use one.
     """
 
     camera: str
@@ -37,6 +37,7 @@ class Opening:
     pixel_format: str | None = None
     controls: Mapping[str, int | bool] = field(default_factory=dict)
     transport: str = "tcp"
+    clock_synced: bool = False
     open_timeout_s: float = 4.0
     read_timeout_s: float = 3.0
     gpu: int = 0

@@ -13,8 +13,9 @@ import av.error
 
 from edged.camera.base import CameraStalled, Grab, Opening
 from edged.camera.nal import disposable_test
+from edged.camera.sender import SenderClock, captured
 from edged.errors import CameraEnded, CameraError
-from edged.frame import Capture, ClockName, Color
+from edged.frame import Capture, Color
 
 MATRIX = {1: "bt709", 5: "bt601", 6: "bt601", 9: "bt2020", 10: "bt2020"}  # AVColorSpace
 FULL_RANGE = 2  # AVCOL_RANGE_JPEG
@@ -25,7 +26,6 @@ RTSP_OPTIONS = {
     "allowed_media_types": "video",
 }
 HAS_SIDE_DATA = hasattr(av.Packet, "has_sidedata")  # not in the oldest PyAV allowed: arrival times it is, there
-STAMP_AGE_MAX_NS = 5_000_000_000  # a stamp further away is of a clock that is not ours
 
 av.logging.set_level(av.logging.PANIC)  # FFmpeg's own lines name addresses with passwords
 
@@ -45,7 +45,7 @@ class PacketReader:
         self._offset_s = self._last_due_s = 0.0
         self._origin: int | None = None  # time stamp of the first packet since the file began
         self._packets_read = 0
-        self._wall_to_mono_ns = time.monotonic_ns() - time.time_ns()
+        self._sender = SenderClock(opening.clock_synced)
         try:
             self._container: Any = self._open()
         except (av.error.FFmpegError, OSError, ValueError) as exc:
@@ -170,23 +170,11 @@ class PacketReader:
         """Return when the sender says the picture was taken, where it says so and can be believed."""
         if self._opening.scheme == "v4l2" and packet.pts is not None:  # the driver's CLOCK_MONOTONIC
             age_ns = time.monotonic_ns() - int(packet.pts * packet.time_base * 1_000_000_000)
-            return _captured("driver", age_ns)
+            return captured("driver", age_ns)
         if self._rtsp and HAS_SIDE_DATA and packet.has_sidedata("prft"):  # from RTCP sender reports
             wall_us = int.from_bytes(bytes(packet.get_sidedata("prft"))[:8], sys.byteorder, signed=True)
-            return self._sent(wall_us * 1000)
+            return self._sender.capture(wall_us * 1000)
         return None
-
-    def _sent(self, wall_ns: int) -> Capture | None:
-        """Return the capture time for a sender's stamp.
-
-        Its clock and ours are compared as ours was when the stream was opened: a step of ours changes nothing. Where
-        that gives no believable age, it is compared as ours is now.
-        """
-        capture = _captured("rtcp", time.monotonic_ns() - self._wall_to_mono_ns - wall_ns)
-        if capture is None:
-            self._wall_to_mono_ns = time.monotonic_ns() - time.time_ns()
-            capture = _captured("rtcp", time.monotonic_ns() - self._wall_to_mono_ns - wall_ns)
-        return capture
 
     def rewind(self) -> None:
         """Go back to the first packet of a file."""
@@ -221,12 +209,6 @@ class PacketReader:
 
     def _silent(self, did: str, limit_s: float) -> CameraStalled:
         return CameraStalled(f"{did} {self.name}: nothing came for {limit_s:g} s")
-
-
-def _captured(clock: ClockName, age_ns: int) -> Capture | None:
-    if not 0 <= age_ns < STAMP_AGE_MAX_NS:
-        return None
-    return Capture(time.time_ns() - age_ns, time.monotonic_ns() - age_ns, clock)
 
 
 def color_of(space: int, color_range: int, pixel_format: str, height: int) -> Color:

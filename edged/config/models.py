@@ -279,6 +279,11 @@ class CameraConfig(Strict):
     transport: Annotated[Literal["tcp", "udp"], one_of("tcp", "udp")] = Field(
         default="tcp", description="how RTSP media travels; for rtsp and rtsps"
     )
+    clock_synced: Annotated[bool, BOOLEAN] = Field(
+        default=False,
+        description="its clock is kept in step with this machine's (NTP, PTP): its stamps are capture times; "
+        "for rtsp and rtsps",
+    )
     open_timeout_s: Annotated[float, real(0.1, 300)] = Field(
         default=5.0, description="seconds an attempt to open the camera may take"
     )
@@ -297,7 +302,7 @@ class CameraConfig(Strict):
     def _v4l2_only(cls, value: object, info: ValidationInfo) -> object:
         return _only_for(V4L2, value, info)
 
-    @field_validator("transport")
+    @field_validator("transport", "clock_synced")
     @classmethod
     def _rtsp_only(cls, value: object, info: ValidationInfo) -> object:
         return _only_for(RTSP, value, info)

@@ -14,6 +14,9 @@ import pytest
 from far_end import FarEnd
 from parts import until
 
+from edged.camera.base import Opening
+from edged.camera.packets import HAS_SIDE_DATA, PacketReader
+
 SERVER = Path(__file__).with_name("rtsp_server.py")
 PYTHON = "/usr/bin/python3"  # the system's: GStreamer's bindings are its packages, not wheels
 PACKAGES = "python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good "
@@ -108,6 +111,26 @@ def test_a_camera_is_read_and_comes_back_after_its_server_was_killed(daemon, sit
         assert result.frame_id > last
         until(lambda: running.task("t")["state"] == "active", 2)
     assert running.camera("front")["opens"] == 2
+
+
+@pytest.mark.skipif(not HAS_SIDE_DATA, reason="this PyAV gives no sender's stamps: every picture is of its arrival")
+@pytest.mark.parametrize(("synced", "age_s"), [(False, 0), (True, 2)])
+def test_a_camera_whose_clock_is_two_seconds_behind_gives_pictures_of_now_unless_it_is_to_be_believed(
+    camera, monkeypatch, synced, age_s
+):
+    server, wall_ns = camera(), time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: wall_ns() + 2_000_000_000)
+    reader = PacketReader(Opening("front", "rtsp", server.url, str, clock_synced=synced, read_timeout_s=10))
+    try:
+        begin_ns, capture = 0, None
+        while capture is None:  # until its first RTCP report
+            begin_ns = time.monotonic_ns()
+            capture = reader.grab().capture
+        assert capture.clock == "rtcp"
+        assert capture.mono_ns <= time.monotonic_ns() - age_s * 1e9
+        assert synced or begin_ns <= capture.mono_ns
+    finally:
+        reader.close()
 
 
 @pytest.mark.parametrize("transport", ["tcp", "udp"])

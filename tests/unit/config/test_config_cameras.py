@@ -7,8 +7,8 @@ from config_texts import CAMERAS, ID_RULE, Row, camera, expected, source
 
 URL = "URL whose ${…} are all ${cred:NAME} (letters, digits, _, - or ., at most 64)"
 CAMERA_KEYS = (
-    "backend, controls, height_px, lens, loop, open_timeout_s, pace, pixel_format, rate_hz, source, stall_timeout_s, "
-    "transport, width_px"
+    "backend, clock_synced, controls, height_px, lens, loop, open_timeout_s, pace, pixel_format, rate_hz, source, "
+    "stall_timeout_s, transport, width_px"
 )
 
 TABLE: list[Row] = [
@@ -52,6 +52,11 @@ TABLE: list[Row] = [
         camera('source: "tcp://h:9001", transport: udp'),
         ["2: cameras.front.transport: is only for rtsp and rtsps sources, this is a tcp source"],
     ),
+    (
+        camera('source: "tcp://h:9001", clock_synced: true'),
+        ["2: cameras.front.clock_synced: is only for rtsp and rtsps sources, this is a tcp source"],
+    ),
+    (camera('source: "rtsp://h/1", clock_synced: 1'), ["2: cameras.front.clock_synced: must be true or false, got 1"]),
     (camera('source: "file:a", loop: 1'), ["2: cameras.front.loop: must be true or false, got 1"]),
     (
         camera('source: "file:a", pace: fats'),
