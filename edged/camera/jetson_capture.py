@@ -21,6 +21,7 @@ from edged.frame import Color, Picture, PixelFormat
 NEEDS = "jetson-utils built for this Python (jetson_utils_python with its videoSource)"
 SUFFIXES = frozenset({".mkv", ".mp4", ".qt", ".flv", ".avi", ".h264", ".h265", ".mov", ".webm"})
 BUFFERS = 4  # the library's ring: an image is overwritten when this many more were captured
+UPRIGHT = "rotate-180"  # of CSI cameras: for these alone the library turns none by 180 degrees, and this one not
 SLICE_MS = 250  # its waits run on the wall clock, which may be set: many short ones, and our own clock
 QUOTED = re.compile(r"[\s\"'!\\;]")  # the library pastes its URI into the text of a pipeline
 
@@ -82,6 +83,8 @@ class JetsonCapture:
         opening = self._opening
         wishes = {"width": opening.width_px, "height": opening.height_px, "framerate": opening.rate_hz}
         options: dict[str, Any] = {"numBuffers": BUFFERS, "zeroCopy": True, "loop": 0}
+        if opening.scheme == "csi":
+            options["flipMethod"] = UPRIGHT
         return {**options, **{name: int(wish) for name, wish in wishes.items() if wish}}
 
     @property

@@ -1,8 +1,8 @@
 """A stand-in for jetson-utils' compiled module: the calls and the habits of the real one, on host memory.
 
-Files are decoded by PyAV; cameras draw. What goes wrong is said by the environment variable JETSON: `none` (a lost
-stream: None for ever), `frozen` (the last image again and again), `hang` (Capture does not return), `error` (a bare
-exception), `device` (images that are not mapped).
+Files are decoded by PyAV; cameras draw, with a white pixel up left. What goes wrong is said by the environment variable
+JETSON: `none` (a lost stream: None for ever), `frozen` (the last image again and again), `hang` (Capture does not
+return), `error` (a bare exception), `device` (images that are not mapped).
 """
 
 from __future__ import annotations
@@ -63,6 +63,10 @@ class videoSource:  # noqa: N801
             raise Exception("jetson.utils -- failed to create videoSource device")  # noqa: TRY002 - as the real one
         self._width, self._height = options.get("width", 64), options.get("height", 48)
         self._rate = options.get("framerate", 25)
+        flip = options.get("flipMethod", "none")
+        if uri.startswith("csi://"):  # as gstCamera.cpp has it
+            flip = {"none": "rotate-180", "rotate-180": "none"}.get(flip, flip)
+        self._turned = flip == "rotate-180"
         self._frames = self._decoded(uri) if self._file else self._drawn()
         self._streaming = True
         self._ring = []
@@ -83,7 +87,9 @@ class videoSource:  # noqa: N801
         number = 0
         while True:
             time.sleep(1 / self._rate)
-            yield np.full((self._height, self._width, 3), number % 256, np.uint8), time.monotonic_ns() - _began_ns
+            pixels = np.full((self._height, self._width, 3), number % 256, np.uint8)
+            pixels[-1 if self._turned else 0, -1 if self._turned else 0] = 255
+            yield pixels, time.monotonic_ns() - _began_ns
             number += 1
 
     def Open(self):  # noqa: N802
