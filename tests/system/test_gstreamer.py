@@ -152,6 +152,42 @@ def test_pictures_in_another_order_than_their_packets(opened, clip):
 
 
 @pytest.fixture
+def faulty(source_class, monkeypatch, clip):
+    """Return an opener of a file with a decoder that is not well."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    sources = []
+
+    def faulty(name, **how):
+        target = type("IsolatedFaulty", (source_class,), {"target": f"gst_faulty:{name}"})
+        sources.append(target(Opening("front", "file", str(clip(bframes=0, **how)), str)))
+        return sources[-1]
+
+    yield faulty
+    for source in sources:
+        source.close()
+
+
+def test_a_decoder_that_fails_is_an_error_and_not_silence(faulty):
+    source = faulty("FailsAfterTen", frames=30)
+    with pytest.raises(CameraError, match="^cannot decode: ") as caught:
+        while True:
+            source.decode(source.grab())
+    assert not isinstance(caught.value, CameraEnded)
+    while not (grab := source.grab()).key:
+        source.skip(grab)
+    assert source.decode(grab) or read(source, 1), "it has another decoder"
+
+
+def test_a_decoder_that_was_slow_once_gives_pictures_in_time_again(faulty):
+    source, late = faulty("SlowOnce", frames=300), []
+    while late[12:].count(False) < 5 and len(late) < 300:
+        grab = source.grab()
+        late.append(not any(decoded.pts == grab.pts for decoded in source.decode(grab)))
+    assert any(late[9:12]), "it was not slow"
+    assert late[12:].count(False) == 5
+
+
+@pytest.fixture
 def drawn(source_class, monkeypatch):
     """Return an opener of raw cameras that GStreamer draws; their format stands in for the scheme's address."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))

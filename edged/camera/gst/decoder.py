@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from typing import Any
 
 from edged.camera.gst.library import build, error_of, has
 from edged.camera.gst.recipes import FORMATS, PARSERS
-from edged.errors import BackendUnavailable
-
-log = logging.getLogger(__name__)
+from edged.errors import BackendUnavailable, CameraError
 
 WAIT_NS = 60_000_000  # for a picture that is due; a decoder that keeps more than this long back is not waited for again
 FIRST_WAIT_NS = 300_000_000  # a hardware decoder allocates before its first picture
+LOOK_PACKETS = 32  # what is kept back is looked at anew after so many
 DRAIN_S = 2.0
 
 
 class Decoder:
     """A pipeline from packets (or raw buffers of a format of no use) of one kind to raw pictures in host memory.
 
-    Decoders that put pictures in order keep some back: their number is learnt, and only what is due is waited for.
+    Decoders that put pictures in order keep some back: their number is learnt, and only what is due is waited for. One
+    that was slow once keeps back less from then on.
     """
 
     def __init__(self, gst: Any, caps: Any) -> None:
@@ -30,6 +29,7 @@ class Decoder:
         self._source, self._sink = self._pipeline.get_by_name("in"), self._pipeline.get_by_name("out")
         self._source.set_property("caps", caps)
         self._inside = self._kept_back = 0
+        self._looks = self._most = 0
         self._first = True
         self._pipeline.set_state(gst.State.PLAYING)
 
@@ -62,10 +62,16 @@ class Decoder:
         return best.get_name(), _memory(gst, best)
 
     def decode(self, buffer: Any) -> list[Any]:
-        """Push one packet; return the samples that are due by now. A damaged packet gives nothing."""
+        """Push one packet; return the samples that are due by now. A damaged packet gives nothing.
+
+        Raises:
+            CameraError: an element failed: the pipeline takes packets from then on, and gives nothing.
+        """
+        samples = self._pull_ready()
+        self._look()
         self._source.emit("push-buffer", buffer)
         self._inside += 1
-        samples = self._pull_ready()
+        samples += self._pull_ready()
         while self._inside > self._kept_back:
             sample = self._sink.emit("try-pull-sample", FIRST_WAIT_NS if self._first else WAIT_NS)
             if sample is None:
@@ -73,8 +79,15 @@ class Decoder:
                 break
             samples.append(self._count(sample))
         if (reason := error_of(self._gst, self._pipeline)) is not None:
-            log.warning("a packet could not be decoded: %s", reason)
+            raise CameraError(f"cannot decode: {reason}")
         return samples
+
+    def _look(self) -> None:
+        """Between two packets a picture that is only late has come."""
+        self._looks, self._most = self._looks + 1, max(self._most, self._inside)
+        if self._looks == LOOK_PACKETS:
+            self._kept_back = min(self._kept_back, self._most)
+            self._looks = self._most = 0
 
     def drain(self) -> list[Any]:
         """Return all pictures that are left. The decoder takes no more packets."""

@@ -111,7 +111,11 @@ class GstSource:
         if self._decoder is None or self._decoder.caps_text != caps.to_string():
             before = list(self.drain())  # another size or codec: what the old decoder has left comes first
             self._decoder = Decoder(self._gst, caps)
-        return before + self._decoded(self._decoder.decode(sample.get_buffer()))
+        try:
+            return before + self._decoded(self._decoder.decode(sample.get_buffer()))
+        except CameraError:
+            self.rest()
+            raise
 
     def _decoded(self, samples: list[Any]) -> list[Decoded]:
         found = []
