@@ -68,6 +68,7 @@ def camera_worker(
         stall_timeout_s=camera.stall_timeout_s,
         picture_max_px=int(edged.limits.picture_mpx * 1e6),
         patience_s=2 * camera.open_timeout_s + camera.stall_timeout_s,
+        blind_max_s=_silence_s(camera),
         warm_max_s=edged.scheduler.warm_max_s,
         warm_max_bytes=int(edged.scheduler.warm_max_mb * 1e6),
     )
@@ -141,8 +142,13 @@ def _opening(camera: str, config: CameraConfig, secrets: Secrets) -> Opening:
         transport=config.transport,
         clock_synced=config.clock_synced,
         open_timeout_s=config.open_timeout_s,
-        read_timeout_s=max(config.stall_timeout_s, 1.0) + 2.0,
+        read_timeout_s=_silence_s(config),
     )
+
+
+def _silence_s(config: CameraConfig) -> float:
+    """Return how long a stream may give nothing before it is opened anew."""
+    return max(config.stall_timeout_s, 1.0) + 2.0
 
 
 def _open(source_class: type[CameraSource], opening: Opening, secrets: Secrets) -> CameraSource:

@@ -7,11 +7,12 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
-from edged.camera.base import CameraSource, Decoded, Grab
+from edged.camera.base import CameraSource, CameraStalled, Decoded, Grab
 from edged.camera.counter import FrameCounter
 from edged.camera.gate import RateGate
 from edged.frame import Capture
 
+BLIND_PACKETS = 32  # more than any decoder holds back
 KEY_FRAME_WAIT_S = 10.0  # a stream without marked key frames (intra refresh) is decoded from anywhere after this
 
 
@@ -21,13 +22,27 @@ class Feed:
     While the camera rests its packets use up their numbers, and with `keep` those since the last key frame are kept, or
     those since decoding stopped: the decoder is left as it is. Disposable ones are not worth keeping. When it is needed
     again, `catch_up` decodes what was kept.
+
+    A live stream's decoder that has seen a key frame and gives no picture for `blind_max_s`, of `BLIND_PACKETS` packets
+    at least, has died without a word: `CameraStalled`.
     """
 
-    def __init__(self, source: CameraSource, counter: FrameCounter, keep_max_s: float, keep_max_bytes: int) -> None:
+    def __init__(
+        self,
+        source: CameraSource,
+        counter: FrameCounter,
+        keep_max_s: float,
+        keep_max_bytes: int,
+        blind_max_s: float = math.inf,
+    ) -> None:
         self._source = source
         self._counter = counter
         self._keep_max_s = keep_max_s
         self._keep_max_bytes = keep_max_bytes
+        self._blind_max_s = blind_max_s
+        self._begun = False  # the decoder has seen a key frame
+        self._in_vain = 0  # packets that it took since its newest picture, the first of them then
+        self._in_vain_s = 0.0
         self._kept: deque[Grab] = deque()
         self._kept_bytes = 0
         self._kept_from_s = self._kept_to_s = 0.0
@@ -79,7 +94,7 @@ class Feed:
         """The camera is needed: from here on `catch_up`, and then `decode`."""
         if self._resting:
             self._resting, self._late, self.full = False, True, False
-            self._woken = 0
+            self._woken = self._in_vain = 0
             self.gate.restart()
 
     def catch_up(self) -> Sequence[Decoded] | None:
@@ -134,7 +149,7 @@ class Feed:
         if self._used:
             self._source.rest(warm)
             self._counter.rest()
-            self._used = False
+            self._used = self._begun = False
 
     def _keeps(self, grab: Grab, at_s: float) -> bool:
         if grab.key:
@@ -162,4 +177,16 @@ class Feed:
 
     def _decoded(self, grab: Grab) -> Sequence[Decoded]:
         self._used = True
-        return self._source.decode(grab)
+        self._begun = self._begun or grab.key
+        pictures = self._source.decode(grab)
+        now_s = time.monotonic()
+        if pictures or not self._begun or grab.due_s is not None:
+            self._in_vain = 0
+            return pictures
+        self._in_vain += 1
+        if self._in_vain == 1:
+            self._in_vain_s = now_s
+        blind_s = now_s - self._in_vain_s
+        if self._in_vain > BLIND_PACKETS and blind_s > self._blind_max_s:
+            raise CameraStalled(f"cannot decode: no picture came of {self._in_vain} packets in {blind_s:.1f} s")
+        return pictures

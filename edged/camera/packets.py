@@ -11,7 +11,7 @@ from typing import Any
 import av
 import av.error
 
-from edged.camera.base import CameraStalled, Grab, Opening
+from edged.camera.base import CameraStalled, Grab, Opening, Undecodable
 from edged.camera.nal import disposable_test
 from edged.camera.sender import SenderClock, captured
 from edged.errors import CameraEnded, CameraError
@@ -52,15 +52,15 @@ class PacketReader:
             raise self.translated("cannot open", exc) from exc
         try:
             self.stream = self._first_video()
-        except CameraError:
+            self._packets = self._demux()
+            self._tick_s = float(self.stream.time_base or 0)
+            context = self.stream.codec_context
+            self.raw = context.name == "rawvideo"
+            self._intra_only = bool(context.codec.intra_only)
+            self._is_disposable = disposable_test(context.name, bytes(context.extradata or b""))
+        except BaseException:
             self._container.close()
             raise
-        self._packets = self._demux()
-        self._tick_s = float(self.stream.time_base or 0)
-        context = self.stream.codec_context
-        self.raw = context.name == "rawvideo"
-        self._intra_only = bool(context.codec.intra_only)
-        self._is_disposable = disposable_test(context.name, bytes(context.extradata or b""))
 
     def _open(self) -> Any:
         opening = self._opening
@@ -94,6 +94,8 @@ class PacketReader:
         if not self._container.streams.video:
             raise CameraError(f"no video stream in {self.name}")
         stream = self._container.streams.video[0]
+        if stream.codec_context is None:
+            raise Undecodable(f"FFmpeg has no decoder for the video in {self.name}")
         stream.thread_type = "NONE"
         stream.codec_context.thread_count = 1
         return stream

@@ -42,8 +42,8 @@ class Sink(Protocol):
 class Traits:
     """What the worker needs to know of its camera's configuration.
 
-    `patience_s` is the longest call of its source. A warm camera keeps no more than `warm_max_s` and `warm_max_bytes`
-    of packets.
+    `patience_s` is the longest call of its source. A hot one whose packets give no picture for `blind_max_s` is opened
+    anew. A warm camera keeps no more than `warm_max_s` and `warm_max_bytes` of packets.
     """
 
     camera: str
@@ -52,6 +52,7 @@ class Traits:
     stall_timeout_s: float = 1.0
     picture_max_px: int = 36_000_000
     patience_s: float = 10.0
+    blind_max_s: float = 3.0
     warm_max_s: float = 4.0
     warm_max_bytes: int = 16_000_000
 
@@ -165,9 +166,13 @@ class CameraWorker:
     def run(self, stop: threading.Event, beat: Callable[[], None]) -> None:
         """Keep the camera as its mode says until `stop` is set."""
         self._stop = stop
-        with self._bell:
-            self._keep_open(beat)
-        self._enter(CameraState.CLOSED, "stopped")
+        how = "failed"
+        try:
+            with self._bell:
+                self._keep_open(beat)
+            how = "stopped"
+        finally:
+            self._enter(CameraState.CLOSED, how)
 
     def _stalled(self, now_ns: int) -> _Moment | None:
         reader = self._reader
@@ -193,7 +198,7 @@ class CameraWorker:
                 source = self._opener()
             except WorkerFailed:  # no reopening helps: the process has to begin anew
                 raise
-            except EdgedError as exc:
+            except Exception as exc:  # noqa: BLE001 - a bug costs this camera one attempt, as a broken stream does
                 backoff_s = self._back_off(exc, backoff_s, time.monotonic() - began_s)
                 continue
             try:
@@ -203,7 +208,9 @@ class CameraWorker:
                 backoff_s = BACKOFF_FIRST_S
             except CameraEnded as exc:
                 self._end(exc, beat)
-            except CameraError as exc:
+            except WorkerFailed:
+                raise
+            except Exception as exc:  # noqa: BLE001 - likewise
                 backoff_s = self._back_off(exc, BACKOFF_FIRST_S if self._ran_for_s() > 1.0 else backoff_s)
             finally:
                 self._feed = self._reader = None
@@ -212,7 +219,9 @@ class CameraWorker:
 
     def _follow(self, source: CameraSource, beat: Callable[[], None]) -> None:
         """Read packet by packet until the plan closes the camera or the stream breaks."""
-        feed = self._feed = Feed(source, self.counter, self._traits.warm_max_s, self._traits.warm_max_bytes)
+        traits = self._traits
+        feed = Feed(source, self.counter, traits.warm_max_s, traits.warm_max_bytes, traits.blind_max_s)
+        self._feed = feed
         reader = self._reader = Reader(source, self._traits.fast, self._bell)
         while not self._stop.is_set() and self._mode is not Mode.COLD:
             beat()
@@ -307,12 +316,16 @@ class CameraWorker:
             beat()
             self._wait(IDLE_BEAT_S, lambda: self._mode is Mode.COLD)
 
-    def _back_off(self, exc: EdgedError, backoff_s: float, tried_s: float = 0.0) -> float:
+    def _back_off(self, exc: Exception, backoff_s: float, tried_s: float = 0.0) -> float:
         """Wait until about `backoff_s` after the attempt began, which took `tried_s`, and return the next back-off.
 
         The jitter keeps cameras from knocking together.
         """
-        self._enter(CameraState.BACKOFF, str(exc))
+        reason = str(exc)
+        if not isinstance(exc, EdgedError):
+            reason = f"it failed unexpectedly: {type(exc).__name__}"  # its text may hold anything; the log has it
+            log.error("camera %s: %s", self._traits.camera, reason, exc_info=exc)
+        self._enter(CameraState.BACKOFF, reason)
         left_s = max(BACKOFF_FIRST_S, backoff_s - tried_s)
         self._wait(left_s * random.uniform(0.75, 1.0), lambda: self._mode is Mode.COLD)
         return min(BACKOFF_MAX_S, backoff_s * 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from itertools import pairwise
@@ -16,7 +17,7 @@ from edged.camera.opener import Opener
 from edged.camera.pool import CameraPool
 from edged.camera.pyav import PyAvSource
 from edged.camera.worker import CameraWorker, Traits
-from edged.errors import BackendUnavailable, CameraEnded, CameraError
+from edged.errors import BackendUnavailable, CameraEnded, CameraError, WorkerFailed
 from edged.frame import Color, Picture, PixelFormat
 from edged.plan import CameraPlan, CameraState, Mode, Plan
 from edged.supervisor import Supervisor
@@ -230,14 +231,49 @@ def test_a_picture_without_a_packet_goes_back_to_its_source(start):
     assert [frame.id for frame, _ in frames] == list(range(len(frames)))
 
 
-def test_a_worker_whose_source_fails_unexpectedly_is_restarted(start, caplog):
-    sources = [Scripted({3: RuntimeError("a bug")}), Scripted()]
-    opened = iter(sources)
-    _, frames = start(lambda: next(opened))
-    until(lambda: len(frames) > 8, 5)
-    assert "camera:front: failed, restart 1 of 5" in caplog.text
-    assert sources[0].closed == 1
+def test_a_source_that_fails_unexpectedly_is_opened_again_however_often(start, caplog):
+    """More often than a worker is started anew: a bug of one library must not cost the camera."""
+    sources = [Scripted({3: RuntimeError("driver:s3cret")}) for _ in range(8)] + [Scripted()]
+    tries = iter([*sources[:4], RuntimeError("no decoder"), *sources[4:]])
+    reasons = set()
+
+    def opener():
+        reasons.add(worker.report().reason if len(opened) else "")
+        opened.append(next(tries))
+        if isinstance(opened[-1], Exception):
+            raise opened[-1]
+        return opened[-1]
+
+    opened, worker = [], None
+    worker, frames = start(opener, Mode.COLD)
+    worker.set_mode(Mode.HOT)
+    until(lambda: len(frames) > 8 * 3 + 5, 5)
+    assert [source.closed for source in sources] == [1] * 8 + [0]
     assert [frame.id for frame, _ in frames] == list(range(len(frames)))
+    assert (worker.report().state, worker.report().opens) == (CameraState.RUNNING, 9)
+    backoffs = [one.getMessage() for one in caplog.records if one.getMessage().startswith("camera front: backoff")]
+    assert backoffs == ["camera front: backoff: it failed unexpectedly: RuntimeError"] * 9
+    assert "RuntimeError: no decoder" in caplog.text, "a bug is shown with its traceback"
+
+
+def test_a_worker_that_cannot_go_on_does_not_say_that_it_runs(start):
+    def opener():
+        raise WorkerFailed("CUDA is broken")
+
+    worker, _ = start(opener)
+    until(lambda: worker.report().reason == "failed")
+    assert worker.report().state is CameraState.CLOSED
+
+
+def test_a_decoder_that_died_without_a_word_is_found_out(start, caplog):
+    dead, alive = Scripted(), Scripted()
+    dead.decode = lambda grab: [] if grab.pts > 3 else [Decoded(PICTURE, grab.pts)]
+    opened = iter((dead, alive))
+    worker, frames = start(lambda: next(opened), blind_max_s=0.05)
+    until(lambda: len(frames) > 8, 5)
+    assert (dead.closed, worker.report().opens) == (1, 2)
+    assert re.search(r"front: backoff: cannot decode: no picture came of \d+ packets in \d+\.\d s", caplog.text)
+    assert worker.report().counts.damaged > 30
 
 
 # ---- real files ----------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from edged.camera import feed as feed_module
-from edged.camera.base import Decoded, Grab
+from edged.camera.base import CameraStalled, Decoded, Grab
 from edged.camera.counter import FrameCounter
 from edged.camera.feed import Feed
 from edged.frame import Capture, Color, Picture, PixelFormat
@@ -202,3 +202,59 @@ def test_a_stream_that_ends_while_nobody_needs_it_is_not_drained(made):
     decode(feed, counter, packet(1, key=True))
     feed.drain()
     assert source.calls[1:] == [("decode", 1), "drain"]
+
+
+class Dead(Noted):
+    """Its decoder takes everything and gives nothing."""
+
+    def decode(self, grab):
+        super().decode(grab)
+        return []
+
+
+@pytest.fixture
+def blind(monkeypatch):
+    """Return how many packets a dead decoder gets, of those that come at a rate, before it is found out."""
+    now = {"s": 100.0}
+    monkeypatch.setattr(feed_module.time, "monotonic", lambda: now["s"])
+
+    def blind(count, rate_hz, key=0, due=False):
+        feed = Feed(Dead(), FrameCounter(), 1.0, 10_000, blind_max_s=3.0)
+        feed.wake()
+        for number in range(count):
+            now["s"] += 1 / rate_hz
+            grab = Grab(None, number, number == key, number / rate_hz if due else None)
+            try:
+                feed.decode(grab, Capture(number, number, "arrival"), 0.0, 0.0)
+            except CameraStalled:
+                return number
+        return None
+
+    return blind
+
+
+@pytest.mark.parametrize(("rate_hz", "found"), [(64, 193), (16, 49), (1, 32)])
+def test_a_decoder_is_dead_after_the_time_and_the_packets_that_no_decoder_holds_back(blind, rate_hz, found):
+    assert blind(1000, rate_hz) == found
+
+
+def test_a_decoder_that_has_seen_no_key_frame_owes_nothing(blind):
+    assert blind(500, 50, key=400) is None
+
+
+def test_a_recorded_stream_goes_on_to_its_end(blind):
+    assert blind(1000, 100, due=True) is None
+
+
+def test_a_rest_is_no_silence_of_the_decoder(monkeypatch):
+    now = {"s": 100.0}
+    monkeypatch.setattr(feed_module.time, "monotonic", lambda: now["s"])
+    feed = Feed(Dead(), FrameCounter(), 60.0, 10_000, blind_max_s=3.0)
+    feed.wake()
+    for number in range(40):
+        feed.decode(packet(number, key=number == 0), Capture(number, number, "arrival"), 0.0, 0.0)
+    feed.rest(packet(40), 40.0, keep=True)
+    now["s"] += 60.0
+    feed.wake()
+    assert list(feed.catch_up()) == []
+    assert list(feed.decode(packet(41), Capture(41, 41, "arrival"), 0.0, 0.0)) == []

@@ -6,12 +6,13 @@ import socket
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
-from edged.camera.base import CameraStalled, Opening
+from edged.camera.base import CameraStalled, Opening, Undecodable
 from edged.camera.packets import PacketReader
 from edged.errors import CameraError
 
@@ -25,6 +26,15 @@ def test_a_stream_that_is_closed_leaves_no_demuxer_half_way(clip, read):
     opened.close()
     assert next(opened._packets, None) is None
     opened.close()
+
+
+def test_a_stream_that_ffmpeg_has_no_decoder_for_is_for_another_back_end_and_leaves_nothing_open(tmp_path, clip):
+    path = tmp_path / "odd.avi"
+    path.write_bytes(clip(".avi", frames=5, codec="mjpeg", pix_fmt="yuvj420p").read_bytes().replace(b"MJPG", b"XYZ9"))
+    with pytest.raises(Undecodable, match=f"^FFmpeg has no decoder for the video in {path}$") as caught:
+        PacketReader(Opening("c", "file", str(path), str))
+    assert caught.value.__traceback__ is not None  # it keeps the reader, and its container would be open with it
+    assert path not in [fd.resolve() for fd in Path("/proc/self/fd").iterdir()]
 
 
 def with_sound(path, pictures_s, sound_s):
