@@ -154,6 +154,46 @@ def test_a_gpl_encoder_in_a_compiled_file_is_found(deb, tmp_path):
     ]
 
 
+def test_what_is_compiled_against_a_library_has_it_at_its_locked_version(deb, monkeypatch, tmp_path):
+    commands, folder = [], tmp_path / "wheels"
+
+    def run(*command, **_):
+        commands.append([str(part) for part in command])
+        if "wheel" in command:
+            (folder / f"{command[-1].replace('==', '-')}-cp310-cp310-linux_aarch64.whl").touch()
+
+    monkeypatch.setattr(deb, "run", run)
+    pins = deb.pins_of(ROOT / "constraints/jetpack6.txt")
+    for name in ("pycuda", "av"):
+        deb.build_sdist("python3", name, pins[name], folder, {}, pins)
+    numpy, *wheels = commands
+    assert (numpy[3], numpy[-1]) == ("install", f"numpy=={pins['numpy']}")
+    assert [command[-1].partition("==")[0] for command in wheels] == ["pycuda", "av"]
+
+
+@pytest.mark.skipif(
+    not all(map(shutil.which, ("cc", "dpkg-shlibdeps"))), reason="needs a C compiler and dpkg-dev, as scripts/deb does"
+)
+def test_a_library_of_the_driver_that_is_not_here_is_no_dependency(deb, tmp_path):
+    """As where a package is built in a container: libcuda.so.1 comes with the board."""
+    root, work = tmp_path / "root", tmp_path / "work"
+    site, stubs = root / deb.HOME / "lib/python3.10/site-packages", tmp_path / "stubs"
+    for folder in (work, site / "pycuda", stubs):
+        folder.mkdir(parents=True)
+    (tmp_path / "driver.c").write_text("int cuInit(int flags) { return flags; }")
+    (tmp_path / "module.c").write_text(
+        '#include <stdio.h>\nint cuInit(int);\nint start(void) { return puts("") + cuInit(0); }'
+    )
+    stub = stubs / "libcuda.so"
+    cc = ["cc", "-shared", "-fPIC", "-o"]
+    subprocess.run([*cc, stub, tmp_path / "driver.c", "-Wl,-soname,libcuda-not-here.so.1"], check=True)
+    subprocess.run([*cc, site / "pycuda/_driver.so", tmp_path / "module.c", f"-L{stubs}", "-lcuda"], check=True)
+    subprocess.run([*cc, site / "other.so", tmp_path / "driver.c", "-Wl,--no-as-needed", "-lm"], check=True)
+    found = deb.depends(root, site, work)
+    assert re.search(r"\blibc6\b", found)
+    assert "cuda" not in found
+
+
 def test_a_licence_text_is_a_valid_field(deb):
     assert deb.indented("MIT\n\nNo warranty.\f\n") == " MIT\n .\n No warranty."
 
@@ -192,6 +232,19 @@ def test_no_image_installs_what_brings_gpl_encoders(path):
     assert not {name for name in installed if name in brings or name.startswith(("libavcodec", "libx26"))}
 
 
+@pytest.mark.parametrize(("absent", "code"), [("libcuda.so.1", 0), ("libpython3.10.so.1.0", 1)])
+def test_jetson_utils_must_find_what_it_links_but_the_driver(tmp_path, absent, code):
+    """The image's own step, with an ldd that finds all but one."""
+    text = re.sub(r"\\\n\s*", "", (ROOT / "docker/l4t/Dockerfile.jetpack6").read_text())
+    (step,) = re.findall(r'(?m)ldd "\$\{module\}".*$', text)
+    (tmp_path / "ldd").write_text(
+        f"#!/bin/sh\necho 'libc.so.6 => /lib/libc.so.6 (0x1)'\necho '{absent} => not found'\n"
+    )
+    (tmp_path / "ldd").chmod(0o755)
+    step = f"PATH={tmp_path}:$PATH; {step.replace('/tmp/', f'{tmp_path}/')}"
+    assert subprocess.run(["sh", "-c", step], capture_output=True, check=False).returncode == code
+
+
 def test_what_is_built_from_a_repository_is_pinned_to_a_commit():
     text = (ROOT / "docker/l4t/Dockerfile.jetpack6").read_text()
     assert re.search(r"(?m)^ARG JETSON_UTILS=[0-9a-f]{40}$", text)
@@ -204,7 +257,13 @@ def test_what_is_built_from_a_repository_is_pinned_to_a_commit():
 def test_the_compose_file_gives_the_container_what_cameras_need():
     (service,) = yaml.safe_load((ROOT / "docker/l4t/compose.yaml").read_text())["services"].values()
     assert service["runtime"] == "nvidia"
-    assert "/tmp/argus_socket:/tmp/argus_socket" in service["volumes"]
+    assert "/tmp:/tmp" in service["volumes"], "a socket that is mounted by itself is the one before Argus's restart"
+    (run,) = [volume for volume in service["volumes"] if isinstance(volume, dict)]
+    asked = re.search(r"PathExists=(.*)/restart-argus", (ROOT / "systemd/edged-argus.path").read_text())[1]
+    assert (run["type"], run["source"], run["target"]) == ("bind", asked, asked), "the host restarts Argus"
+    assert "/dev/dri" in service["devices"]
+    assert [group[2:12] for group in service["group_add"]] == ["VIDEO_GID:", "RENDER_GID"]
+    assert service["restart"] == "unless-stopped"
     assert "c 81:* rmw" in service["device_cgroup_rules"]
     assert service["cap_drop"] == ["ALL"]
 
