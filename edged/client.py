@@ -227,7 +227,7 @@ class Control:
         Raises:
             BackendUnavailable: nobody listens there.
             NoAnswer: somebody listens, but takes nothing.
-            CommandRefused: one of those before was refused. This one was sent.
+            CommandRefused: this one or one before it was refused. In any case this one was sent.
         """
         self._send({"v": VERSION, "cmd": command, "args": args}, time.monotonic() + self._timeout_s)
         while self._socket.poll(0, zmq.POLLIN):

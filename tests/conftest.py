@@ -16,14 +16,14 @@ from parts import Running, children_of, write_clip, write_model
 
 from edged.errors import EdgedError
 
-# In CI the same examples in every run, whatever the release of Hypothesis: what fails there was broken by the change.
-# For more than that: scripts/test --hypothesis-profile search --timeout 0 tests/unit/scheduler
-settings.register_profile(
-    "ci", derandomize=True, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.register_profile("search", max_examples=5000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-if os.environ.get("CI"):
-    settings.load_profile("ci")
+# No example has a time limit: a loaded machine would fail it. In CI the same examples in every run, whatever the release of
+# Hypothesis: what fails there was broken by the change.
+# For more examples: scripts/test --hypothesis-profile search --timeout 0 tests/unit/scheduler
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("local", PATIENT)
+settings.register_profile("ci", PATIENT, derandomize=True, print_blob=True)
+settings.register_profile("search", PATIENT, max_examples=5000)
+settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 
 @pytest.fixture(autouse=True)
