@@ -16,8 +16,8 @@ from parts import Running, children_of, write_clip, write_model
 
 from edged.errors import EdgedError
 
-# No example has a time limit: a loaded machine would fail it. In CI the same examples in every run, whatever the release of
-# Hypothesis: what fails there was broken by the change.
+# No example has a time limit: a loaded machine would fail it. In CI the same examples in every run, whatever release
+# Hypothesis is of: what fails there was broken by the change.
 # For more examples: scripts/test --hypothesis-profile search --timeout 0 tests/unit/scheduler
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("local", PATIENT)

@@ -7,25 +7,43 @@ import os
 import re
 import time
 
+import numpy as np
+import onnxruntime
 import pytest
-from parts import edged, until
+from parts import HEIGHT, WIDTH, edged, until
 
 from edged.client import CommandRefused
 
-RATE = 50
+RATE = 100
 CAMERAS = ("a", "b", "c", "d")
 PART = 0.25
-WORK = 25 * len(os.sched_getaffinity(0))  # products of matrices: an inference takes longer where there are more cores
+# An inference takes longer where there are more cores, so that rates are alike everywhere: `high` gets about 4 Hz and
+# `low` wants about 24. Both may be four times more or less.
+COST_S = 0.0125 * len(os.sched_getaffinity(0))
+
+
+def products(network, known):
+    """Return how many products of matrices take COST_S, from what `known` of them take on this machine's processor."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # the work is this thread's, whose time nobody else's work adds to
+    session = onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
+    pictures = {"images": np.zeros((1, 3, HEIGHT, WIDTH), np.float32)}
+    took_s = []
+    for _ in range(5):
+        begin_s = time.thread_time()
+        session.run(None, pictures)
+        took_s.append(time.thread_time() - begin_s)
+    return max(1, round(known * COST_S / min(took_s)))
 
 
 @pytest.fixture(scope="module")
 def heavy(model, tmp_path_factory):
     """Two networks that cost the same; as two files they are two engines."""
     folder = tmp_path_factory.mktemp("heavy")
-    networks = {}
+    networks, work = {}, products(model(work=50), 50)
     for name in ("high", "low"):
         networks[name] = folder / f"{name}.onnx"
-        networks[name].write_bytes(model(work=WORK).read_bytes())
+        networks[name].write_bytes(model(work=work).read_bytes())
     return networks
 
 
@@ -99,16 +117,19 @@ def loaded(running):
 
 def test_the_higher_priority_keeps_its_rate_and_the_lower_one_is_slowed_and_says_so(loaded):
     time.sleep(1.0)
-    high, low = loaded.task("high"), loaded.task("low")
-    before = high["frames"]
-    assert high["granted_hz"] == high["wanted_hz"]
+    high = until(lambda: (one := loaded.task("high"))["granted_hz"] == one["wanted_hz"] and one, 10, "the rate of high")
+    low, before = loaded.task("low"), high["frames"]
     assert 0 < low["granted_hz"] < 0.95 * low["wanted_hz"]
     number = r"[0-9.]+"
     slowed = rf"{number} of {low['wanted_hz']:g} Hz: cpu is full, {number} of {number} s/s, priority 0 gives way"
     assert re.fullmatch(slowed, low["reason"]), low["reason"]
-    got = rates(loaded, "high", "low")
-    assert got["high"] > 0.8 * high["wanted_hz"], got
-    assert 0 < got["low"] < 0.95 * low["wanted_hz"], got
+    got = {}
+
+    def as_granted():
+        got.update(rates(loaded, "high", "low"))
+        return got["high"] > 0.8 * high["wanted_hz"] and 0 < got["low"] < 0.95 * low["wanted_hz"]
+
+    until(as_granted, 10, lambda: got)  # in a second of ten: others may have the machine in one
     after = loaded.task("high")["frames"]
     served = sum(after[camera]["served"] - before[camera]["served"] for camera in CAMERAS)
     late = sum(after[camera]["late"] - before[camera]["late"] for camera in CAMERAS)
@@ -117,10 +138,13 @@ def test_the_higher_priority_keeps_its_rate_and_the_lower_one_is_slowed_and_says
 
 def test_the_lower_one_is_slowed_evenly_over_its_cameras(loaded):
     begin = loaded.task("low")["frames"]
-    time.sleep(2.0)
-    end = loaded.task("low")["frames"]
-    served = [end[camera]["published"] - begin[camera]["published"] for camera in CAMERAS]
-    assert min(served) > 0.5 * max(served), served
+
+    def served():
+        frames = loaded.task("low")["frames"]
+        return [frames[camera]["published"] - begin[camera]["published"] for camera in CAMERAS]
+
+    until(lambda: max(served()) >= 20, 30, served)
+    assert min(served()) > 10, served()
 
 
 def test_subscribers_are_told_what_is_granted_and_wanted(loaded):
