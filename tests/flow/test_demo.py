@@ -1,4 +1,4 @@
-"""The show as a process of its own: in a pipe, on a terminal, interrupted, and with a daemon that dies."""
+"""The show as a process of its own: on a terminal, interrupted, and with a daemon that dies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import cv2
 import pytest
 
 from edged.cli import main
@@ -99,28 +98,6 @@ def gone(pid: int) -> bool:
     except ProcessLookupError:
         return True
     return False
-
-
-def test_in_a_pipe_it_plays_every_act_and_leaves_a_picture(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [*COMMAND, "--seconds", "6"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    out = done.stdout
-    assert "\x1b" not in out
-    for said in (
-        "lane on: no camera changes",
-        "vehicle on: rear_left, rear_right hot",
-        "pedestrian off: no camera changes",
-        "lane off: front_narrow, front_left, front_right parked",
-        "lane on, pedestrian on: front_narrow, front_left, front_right hot",
-    ):
-        assert re.search(rf"^ +\d+\.\d s  {said}$", out, re.MULTILINE), said
-    assert len(re.findall("^CAMERA ", out, re.MULTILINE)) >= 3
-    assert re.search(r"^\d+ results, none lost$", out, re.MULTILINE)
-    picture = tmp_path / "demo-mosaic.png"
-    assert f"picture: {picture}" in out
-    assert cv2.imread(str(picture)).shape[1] > 3 * 640
 
 
 def test_on_a_terminal_ctrl_c_ends_it_with_picture_and_cursor(
