@@ -177,94 +177,156 @@ def _mask(mask: Mask) -> dict[str, Any]:
     }
 
 
-def _object(properties: dict[str, Any], optional: tuple[str, ...] = ()) -> dict[str, Any]:
+def _object(properties: dict[str, Any], description: str = "", optional: tuple[str, ...] = ()) -> dict[str, Any]:
     required = [name for name in properties if name not in optional]
-    return {"type": "object", "properties": properties, "required": required}
+    said = {"description": description} if description else {}
+    return {**said, "type": "object", "properties": properties, "required": required}
 
 
-_NUMBER, _COUNT, _TEXT = {"type": "number"}, {"type": "integer", "minimum": 0}, {"type": "string"}
-_BOX = {
-    "type": "array",
-    "items": _NUMBER,
-    "minItems": 4,
-    "maxItems": 4,
-    "description": "x1 y1 x2 y2, pixels of frame",
-}
-_NAMES = {"type": "array", "items": _TEXT}
-_STAGES = ("decode", "convert", "wait", "infer", "parse", "total")
-_CAMERA_STATE = {"enum": ["connecting", "running", "stalled", "backoff", "closed", "ended"]}
+def _list(description: str, items: Mapping[str, Any], length: int | None = None) -> dict[str, Any]:
+    sizes = {} if length is None else {"minItems": length, "maxItems": length}
+    return {"description": description, "type": "array", "items": items, **sizes}
+
+
+def _number(description: str) -> dict[str, Any]:
+    return {"description": description, "type": "number"}
+
+
+def _count(description: str) -> dict[str, Any]:
+    return {"description": description, "type": "integer", "minimum": 0}
+
+
+def _text(description: str) -> dict[str, Any]:
+    return {"description": description, "type": "string"}
+
+
+def _choice(description: str, *values: str) -> dict[str, Any]:
+    return {"description": description, "enum": list(values)}
+
+
+_PLACE = "(0, 0) is the outer corner of the top left pixel, whose centre is (0.5, 0.5)"
+_NAMES = {"type": "array", "items": {"type": "string"}}
+_NUMBER = {"type": "number"}
+_VERSION = {"description": f"version of the format: {VERSION}", "const": VERSION}
+_BOOT = _text("random id of this run of the daemon")
+_CAMERA_STATE = ("connecting", "running", "stalled", "backoff", "closed", "ended")
 
 SCHEMA: dict[str, Any] = {
     "result": {
         "title": "edged/1/det/<task>/<camera>/",
         **_object(
             {
-                "v": {"const": VERSION},
-                "task": _TEXT,
-                "camera": _TEXT,
-                "seq": _COUNT,
-                "dropped": _COUNT,
-                "boot": _TEXT,
-                "frame": _object({"id": _COUNT, "width": _COUNT, "height": _COUNT}),
+                "v": _VERSION,
+                "task": _text("name of the task"),
+                "camera": _text("id of the camera, or of the view"),
+                "seq": _count(
+                    "+1 with every result of this task and camera since the daemon started, given before the publisher "
+                    "may drop: a gap is a loss"
+                ),
+                "dropped": _count("how many of those the publisher has dropped so far"),
+                "boot": _BOOT,
+                "frame": _object(
+                    {
+                        "id": _count(
+                            "counts the camera's frames in presentation order from 0 and is never reset; a frame that "
+                            "is not decoded uses its number up"
+                        ),
+                        "width": _count("pixels"),
+                        "height": _count("pixels"),
+                    },
+                    "the picture as the camera, or the view, gives it",
+                ),
                 "t": _object(
                     {
-                        "capture_ns": _COUNT,
-                        "mono_ns": _COUNT,
-                        "clock": {"enum": ["driver", "rtcp", "arrival", "media"]},
-                        "publish_ns": _COUNT,
-                        "publish_mono_ns": _COUNT,
-                    }
+                        "capture_ns": _count("Unix time of the capture"),
+                        "mono_ns": _count("CLOCK_MONOTONIC of the capture, on the daemon's machine"),
+                        "clock": _choice(
+                            "where the time of the capture comes from: driver (the camera's driver), rtcp (the "
+                            "sender's reports), arrival (when it came here) or media (a paced file's own clock)",
+                            "driver",
+                            "rtcp",
+                            "arrival",
+                            "media",
+                        ),
+                        "publish_ns": _count("Unix time of sending"),
+                        "publish_mono_ns": _count("CLOCK_MONOTONIC of sending"),
+                    },
+                    "times in nanoseconds",
                 ),
-                "latency_ms": _object(dict.fromkeys(_STAGES, _NUMBER)),
+                "latency_ms": _object(
+                    {
+                        "decode": _number("decoding this frame"),
+                        "convert": _number("bringing the frames of its batch to the network's size and colours"),
+                        "wait": _number("between its decoding and the start of its batch"),
+                        "infer": _number("inference of its batch"),
+                        "parse": _number("making findings of this frame's outputs"),
+                        "total": _number("from the capture to the findings; sending comes after"),
+                    },
+                    "milliseconds spent in each stage",
+                ),
                 "engine": _object(
-                    {"model": _TEXT, "backend": _TEXT, "device": _TEXT, "precision": _TEXT, "batch": _COUNT}
+                    {
+                        "model": _text("file name of the network"),
+                        "backend": _text("such as tensorrt or onnxruntime"),
+                        "device": _text("such as gpu0, dla0 or cpu"),
+                        "precision": _text("fp32, fp16 or int8"),
+                        "batch": _count("pictures in its batch; the network's own number where that is fixed"),
+                    },
+                    "what really ran the inference",
                 ),
-                "detections": {
-                    "type": "array",
-                    "items": _object(
+                "detections": _list(
+                    "objects, best score first; none is a result too",
+                    _object(
                         {
-                            "class": _TEXT,
-                            "class_id": _COUNT,
-                            "score": {"type": "number", "minimum": 0, "maximum": 1},
-                            "box": _BOX,
-                            "track_id": {"type": "integer"},
-                            "attrs": {"type": "object"},
+                            "class": _text("name of its class"),
+                            "class_id": _count("number of its class in the task's labels, from 0"),
+                            "score": {**_number("0 to 1"), "minimum": 0, "maximum": 1},
+                            "box": _list(f"x1, y1, x2, y2 in pixels of frame; {_PLACE}", _NUMBER, 4),
+                            "track_id": {
+                                "description": "the same for one object in several frames",
+                                "type": "integer",
+                            },
+                            "attrs": {"description": "what a plug-in says of it", "type": "object"},
                         },
                         optional=("track_id", "attrs"),
                     ),
-                },
-                "lanes": {
-                    "type": "array",
-                    "items": _object(
+                ),
+                "lanes": _list(
+                    "lane lines; there when the task looks for them, be it an empty list",
+                    _object(
                         {
-                            "kind": _TEXT,
-                            "score": _NUMBER,
-                            "points": {
-                                "type": "array",
-                                "items": {"type": "array", "items": _NUMBER, "minItems": 2, "maxItems": 2},
+                            "kind": _text("what line it is"),
+                            "score": _number("0 to 1"),
+                            "points": _list(
+                                "[x, y] from near to far, in pixels of frame as a box's corners are",
+                                {"type": "array", "items": _NUMBER, "minItems": 2, "maxItems": 2},
+                            ),
+                        }
+                    ),
+                ),
+                "masks": _list(
+                    "yes/no pictures of width x height cells over a box",
+                    _object(
+                        {
+                            "kind": _text("what it is of"),
+                            "width": _count("cells"),
+                            "height": _count("cells"),
+                            "box": _list("what the cells cover, as a detection's box", _NUMBER, 4),
+                            "bits": {
+                                "description": "msgpack bin: the cells row by row, eight to a byte, most significant "
+                                "bit first, each row from a new byte (numpy.packbits of each row)"
                             },
                         }
                     ),
-                },
-                "masks": {
-                    "type": "array",
-                    "description": "width x height cells over box; bits holds them row by row, eight to a byte, most "
-                    "significant bit first, each row from a new byte (numpy.packbits of each row)",
-                    "items": _object(
-                        {
-                            "kind": _TEXT,
-                            "width": _COUNT,
-                            "height": _COUNT,
-                            "box": _BOX,
-                            "bits": {"description": "msgpack bin"},
-                        }
-                    ),
-                },
-                "group": {
-                    "description": "frames of several cameras taken at the same time: id counts a task's groups, "
-                    "cameras are those in it, wanted those it could have had",
-                    **_object({"id": _COUNT, "cameras": _NAMES, "wanted": _NAMES}),
-                },
+                ),
+                "group": _object(
+                    {
+                        "id": _count("counts the task's groups; the same in the results that belong together"),
+                        "cameras": {"description": "those in the group", **_NAMES},
+                        "wanted": {"description": "those that it could have had", **_NAMES},
+                    },
+                    "of a task with `sync`: frames of several cameras taken at the same time",
+                ),
             },
             optional=("lanes", "masks", "group"),
         ),
@@ -273,18 +335,30 @@ SCHEMA: dict[str, Any] = {
         "title": "edged/1/task/<task>/",
         **_object(
             {
-                "v": {"const": VERSION},
-                "task": _TEXT,
-                "boot": _TEXT,
-                "state": {"enum": ["active", "degraded", "inactive"]},
-                "cameras": {"type": "object", "additionalProperties": _CAMERA_STATE},
-                "reason": _TEXT,
-                "rate_hz": {**_NUMBER, "description": "results per second and camera that it is granted"},
-                "wanted_hz": {**_NUMBER, "description": "what its configuration asks for"},
-                "lost": {
+                "v": _VERSION,
+                "task": _text("its name"),
+                "boot": _BOOT,
+                "state": _choice(
+                    "active; degraded, which runs, but slower than it asks for or without some cameras; or inactive",
+                    "active",
+                    "degraded",
+                    "inactive",
+                ),
+                "cameras": {
+                    "description": f"each of its cameras: {', '.join(_CAMERA_STATE[:-1])} or {_CAMERA_STATE[-1]}",
                     "type": "object",
-                    "description": "cameras it needs that do not run, and since when (Unix time)",
-                    "additionalProperties": _object({"state": _CAMERA_STATE, "since_ns": _COUNT}),
+                    "additionalProperties": {"enum": list(_CAMERA_STATE)},
+                },
+                "reason": _text("why it is so, in words for people"),
+                "rate_hz": _number("results per second and camera that it is granted"),
+                "wanted_hz": _number("what its configuration asks for"),
+                "lost": {
+                    "description": "cameras that it needs and that do not run: {camera: {state, since_ns}}, since when "
+                    "in Unix time",
+                    "type": "object",
+                    "additionalProperties": _object(
+                        {"state": {"enum": list(_CAMERA_STATE)}, "since_ns": {"type": "integer", "minimum": 0}}
+                    ),
                 },
             },
             optional=("rate_hz", "wanted_hz", "lost"),
@@ -294,17 +368,17 @@ SCHEMA: dict[str, Any] = {
         "title": "edged/1/status/",
         **_object(
             {
-                "v": {"const": VERSION},
-                "boot": _TEXT,
-                "uptime_s": _NUMBER,
-                "cameras": {"type": "array"},
-                "tasks": {"type": "array"},
-                "engines": {"type": "array"},
-                "devices": {"type": "array"},
-                "signals": {"type": "array"},
-                "telemetry": {"type": "object", "description": "what the machine's sensors say; docs/metrics.md"},
-                "threads": {"type": "array"},
-                "processes": {"type": "array", "description": "those that cameras are shared out among, if any"},
+                "v": _VERSION,
+                "boot": _BOOT,
+                "uptime_s": _number("seconds since it started"),
+                "cameras": {"description": "as `camera.list`", "type": "array"},
+                "tasks": {"description": "as `task.list`", "type": "array"},
+                "engines": {"description": "networks in service, what serves them and what they cost", "type": "array"},
+                "devices": {"description": "capacity, planned and done work in seconds per second", "type": "array"},
+                "signals": {"description": "those that were set or that a rule reads", "type": "array"},
+                "telemetry": {"description": "what the machine's sensors say; docs/metrics.md", "type": "object"},
+                "threads": {"description": "name, restarts, and whether it was lost", "type": "array"},
+                "processes": {"description": "those that cameras are shared out among, if any", "type": "array"},
             },
             optional=("devices", "signals", "telemetry", "threads", "processes"),
         ),

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import zmq
 from parts import edged, schema_faults, until
 
+from edged.client import CommandRefused
 from edged.publish.wire import SCHEMA
 
 
@@ -230,6 +233,22 @@ def test_schema_prints_the_messages_and_the_files(command):
     found = json.loads(text)
     assert found["messages"] == SCHEMA
     assert found["configuration"]
+
+
+def test_the_protocols_page_has_every_command_and_what_it_answers(running):
+    with pytest.raises(CommandRefused, match="^no command 'x'; there are ") as refused:
+        running.request("x")
+    page = (Path(__file__).parents[2] / "docs/protocol.md").read_text()
+    rows = re.findall(r"^\| `([a-z.]+)` \| (.*) \| (.*) \|$", page.split("| `cmd` |")[1], re.MULTILINE)
+    assert sorted(name for name, _, _ in rows) == str(refused.value).partition("there are ")[2].split(", ")
+    arguments = {"tasks": ["spare"], "signals": {"speed_mps": 3}}
+    for name, args, result in rows:
+        given = {key: arguments[key] for key in re.findall("`([a-z]+)`: names", args)}
+        answer = running.request(name, **given)
+        if keys := re.match(r"`\{(.*?)\}`", result):
+            assert list(answer) == keys[1].split(", "), name
+        else:
+            assert schema_faults(SCHEMA["status"], {"v": 1, **answer}) == []
 
 
 def test_commands_at_the_same_time_are_all_answered(running):
