@@ -76,6 +76,9 @@ class Subscriber:
     Iterating and `receive` give results; `receive_state` gives tasks' states; `receive_any` gives either, for a topic
     such as `edged/1/` that has both; `receive_message` gives everything as it comes.
 
+    What is not two frames, a topic and msgpack, raises `ValueError` in whatever was to give it, and is gone: the next
+    call goes on with the next message.
+
     Args:
         endpoint: where the daemon publishes; this user's own daemon by default.
         topic: prefix of the topics wanted, such as `edged/1/det/pedestrian/`.

@@ -2,7 +2,10 @@
 
 
 class EdgedError(Exception):
-    """Base of all errors that are ours: one clear message, one exit code."""
+    """Base of all errors that are ours: one clear message, one exit code.
+
+    Those with this one's exit code are dealt with where cameras and arrays are: one that ends a command is a bug.
+    """
 
     exit_code = 1
 

@@ -42,6 +42,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         code: int = args.run(args)
     except EdgedError as exc:  # ours: a clear message and a code systemd can act on
+        if exc.exit_code == EdgedError.exit_code:  # what a worker or a camera should have dealt with: a bug
+            raise
         print(_complaint(exc), file=sys.stderr)
         return exc.exit_code
     except KeyboardInterrupt:

@@ -11,7 +11,10 @@ from edged.results import Group
 
 @dataclass(frozen=True)
 class Detection:
-    """One object: class name and id, score 0..1, box x1 y1 x2 y2 in pixels of the frame."""
+    """One object: class name and id, score 0..1, box x1 y1 x2 y2 in pixels of the frame.
+
+    (0, 0) is the outer corner of the top left pixel, whose centre is (0.5, 0.5).
+    """
 
     label: str
     class_id: int
@@ -23,7 +26,7 @@ class Detection:
 
 @dataclass(frozen=True)
 class LaneLine:
-    """One lane: its kind, score 0..1, and points from near to far in pixels of the frame."""
+    """One lane: its kind, score 0..1, and points (x, y) from near to far in pixels of the frame, as a box's corners."""
 
     kind: str
     score: float
@@ -35,9 +38,14 @@ FrameGroup = Group
 
 @dataclass(frozen=True)
 class TaskResult:
-    """One task's findings in one frame. `gap` results before this one were lost; `message` is the map as it came.
+    """One task's findings in one frame of `width` x `height` pixels.
 
-    `group` is set for a task with `sync`: its results of other cameras with the same `group.id` belong to this one.
+    `seq` counts this task's results on this camera as they are sent, `gap` of them before this one were lost;
+    `frame_id` counts the camera's frames in presentation order. `capture_ns` is Unix time of the capture and `mono_ns`
+    CLOCK_MONOTONIC of it on the daemon's machine, both in nanoseconds. `latency_ms` has milliseconds by stage: decode,
+    convert, wait, infer, parse, and total, from the capture to the findings. `lanes` is None for a task that has none
+    by nature. `group` is set for a task with `sync`: its results of other cameras with the same `group.id` belong to
+    this one. `message` is the map as it came, with all that is not typed here: `masks`, `engine`, the times of sending.
     """
 
     topic: str

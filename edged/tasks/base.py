@@ -44,7 +44,9 @@ class Parsing(Protocol):
 
 
 class Parser(Parsing, Protocol):
-    """Turns one network's raw outputs into findings. Stateless after construction; called from any engine worker.
+    """Turns one network's raw outputs into findings. Stateless after construction.
+
+    `parse` must be safe from several threads at once: each engine worker calls it, on one and the same parser.
 
     Constructing it raises `ConfigError` when the model's outputs, the labels or the options do not fit; the text
     names what was expected and what the model has.

@@ -267,3 +267,35 @@ def test_commands_at_the_same_time_are_all_answered(running):
     for thread in threads:
         thread.join(30)
     assert codes == [True] * 200
+
+
+def test_bench_measures_the_stages(command):
+    code, found, stderr = command("bench", "--only", "stages", "--seconds", "1", "--json")
+    assert (code, stderr) == (0, "")
+    assert list(found) == ["stages"]
+    stages = found["stages"]
+    assert stages.keys() == {"cores", "decode", "convert", "infer", "parse", "convert_by", "ceiling_hz"}
+    assert all(stages[name] > 0 for name in stages.keys() - {"convert_by"})
+
+
+@pytest.mark.parametrize("error", ["ZeroDivisionError", "ShapeError"])
+def test_a_bug_in_a_plug_in_ends_the_daemon_with_its_traceback(error, site, task, clip, tmp_path):
+    code = f"""
+from edged.errors import ShapeError
+from edged.tensor import InputFormat
+
+class Broken:
+    input = InputFormat()
+    def __init__(self, *_): raise {error}("a bug")
+"""
+    (tmp_path / "broken.py").write_text(code)
+    info = tmp_path / "broken-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[edged.parsers]\nbroken = broken:Broken\n")
+    config = site({"front": {"source": f"file:{clip()}"}}, {"t": task("front", net={"parser": "broken"})})
+    ended = edged("--config", str(config), "run", rundir=tmp_path / "run", PYTHONPATH=str(tmp_path))
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "Traceback (most recent call last)" in ended.stderr
+    assert re.search(rf"^(edged\.errors\.)?{error}: a bug$", ended.stderr, re.MULTILINE)
+    assert list((tmp_path / "run").iterdir()) == []

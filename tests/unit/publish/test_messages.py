@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+import zmq
 from parts import schema_faults
 
 from edged.client import FrameGroup, LostCamera, Subscriber, TaskResult, TaskState
@@ -9,7 +11,15 @@ from edged.plan import CameraState
 from edged.plan import TaskState as State
 from edged.publish.publisher import Publisher
 from edged.publish.received import task_result, task_state
-from edged.publish.wire import SCHEMA, result_message, status_message, task_message, task_topic
+from edged.publish.wire import (
+    SCHEMA,
+    pack,
+    result_message,
+    result_topic,
+    status_message,
+    task_message,
+    task_topic,
+)
 from edged.results import EngineUse, Group, Latency, Result
 
 USE, LATENCY = EngineUse("m.onnx", "onnxruntime", "cpu", "fp32", 1), Latency(1, 1, 1, 1, 1, 5)
@@ -73,3 +83,22 @@ def test_a_subscriber_gets_states_and_results_by_kind(tmp_path):
             assert state.reason == "b backoff"
         finally:
             publisher.close()
+
+
+def test_what_is_no_message_is_refused_and_gone(tmp_path):
+    endpoint, topic = f"ipc://{tmp_path}/pub.sock", result_topic("t", "a").encode()
+    context = zmq.Context()
+    try:
+        with context.socket(zmq.XPUB) as publisher, Subscriber(endpoint, "edged/1/") as results:
+            publisher.bind(endpoint)
+            assert publisher.poll(5000)
+            for garbage in ([topic, b"\xc1"], [topic], [b"edged/1/det/\xff", pack({})]):
+                publisher.send_multipart(garbage)
+                publisher.send_multipart([topic, pack(message_of())])
+                with pytest.raises(ValueError, match=r"msgpack|unpack|utf-8"):
+                    results.receive(5)
+                result = results.receive(5)
+                assert result is not None
+                assert result.frame_id == 3
+    finally:
+        context.term()
