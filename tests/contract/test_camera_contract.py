@@ -1,10 +1,12 @@
-"""What every camera source must do. A new one needs a row in SOURCES and an opening, here or in the file beside."""
+"""What every camera source must do. A new one needs a row in SOURCES and an opening, here or in a file beside."""
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Callable, Container
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from parts import number_of
@@ -21,11 +23,16 @@ ONLY_FINITE = (
     "test_the_end_is_said_again_and_again",
     "test_a_rewound_stream_is_the_same_again_and_its_clock_goes_on",
 )
-IN_PROCESS = ("pyav", "scene")  # the others run in a process of their own, or need a feeder: see the file beside
+IN_PROCESS = ("pyav", "scene")  # the others need a process, a feeder, a device or a stand-in: see the files beside
+COVERED = set(IN_PROCESS)
 
 
-def of_every_source(without: Container[str] = ()) -> dict[str, Callable[..., None]]:
-    """Return the tests here that take a source or its class, by name, for a module that has fixtures of its own."""
+def of_every_source(*sources: str, without: Container[str] = ()) -> dict[str, Callable[..., None]]:
+    """Return the tests here that take a source or its class, by name, for a module that has fixtures of its own.
+
+    `sources` are the rows of SOURCES that its fixtures open.
+    """
+    COVERED.update(sources)
     return {
         name: test
         for name, test in globals().items()
@@ -81,6 +88,12 @@ def test_every_scheme_names_sources_of_the_table():
         assert order, scheme
         for name in order:
             SOURCES.check(name)
+
+
+def test_every_source_of_the_table_is_covered_by_these_files():
+    for beside in Path(__file__).parent.glob(f"{Path(__file__).stem}_*.py"):
+        importlib.import_module(beside.stem)
+    assert sorted(COVERED) == sorted(SOURCES.names())
 
 
 def test_it_describes_what_it_opened(source):

@@ -65,4 +65,4 @@ def source(source_class, opening):
     source.close()
 
 
-globals().update(contract.of_every_source())
+globals().update(contract.of_every_source("gstreamer", "jetson_utils"))

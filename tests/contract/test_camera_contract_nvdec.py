@@ -64,7 +64,7 @@ def source(source_class, opening):
     source.close()
 
 
-globals().update(contract.of_every_source())
+globals().update(contract.of_every_source("nvdec"))
 
 
 def numbers(pictures):

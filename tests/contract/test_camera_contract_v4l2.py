@@ -63,4 +63,4 @@ def source(source_class, opening):
     source.close()
 
 
-globals().update(contract.of_every_source(without=contract.ONLY_FINITE))
+globals().update(contract.of_every_source("v4l2", "v4l2_isolated", without=contract.ONLY_FINITE))
