@@ -175,7 +175,7 @@ class Store:
             BackendUnavailable: it cannot be trusted or read.
         """
         path = self._manifest_path(key)
-        if not path.exists():
+        if _status(path) is None:
             raise EngineMissing(f"{key}: {self._why_none(key)}; run: {BUILD}")
         self._refuse_untrusted(self.root)
         self._refuse_untrusted(path)
@@ -196,8 +196,9 @@ class Store:
 
     def _why_none(self, key: EngineKey) -> str:
         """Return what stands in the way of the newest engine of the same kind, or that there is none."""
-        others = sorted(self.root.glob(f"{key.kind}.*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
-        for path in others:
+        found = {path: _status(path) for path in self.root.glob(f"{key.kind}.*.json")}
+        ages = {path: status.st_mtime_ns for path, status in found.items() if status is not None}
+        for path in sorted(ages, key=ages.__getitem__, reverse=True):
             try:
                 facts = read_manifest(path).key.facts
             except BackendUnavailable:
@@ -218,9 +219,10 @@ class Store:
                 is somebody else's, who could not use what root leaves there and could make root run what he did.
         """
         with writes(self.root):
-            if not self.root.is_dir():
-                self.root.mkdir(parents=True)
-                self.root.chmod(0o755)
+            for folder in reversed([one for one in (self.root, *self.root.parents) if not one.is_dir()]):
+                with contextlib.suppress(FileExistsError):
+                    folder.mkdir()
+                    folder.chmod(0o755)  # whatever the umask: the daemon's user must get there
             owner = self.root.stat().st_uid
             if os.geteuid() == 0 and owner != 0:
                 raise BackendUnavailable(
@@ -237,13 +239,10 @@ class Store:
 
     def _refuse_untrusted(self, path: Path) -> None:
         """Raise `BackendUnavailable` for a file or folder that somebody else owns or may write."""
-        try:
-            status = path.stat()
-            allowed = {os.geteuid(), 0}
-            if self._looking and os.geteuid() == 0:
-                allowed.add(self.root.stat().st_uid)
-        except OSError as exc:
-            raise BackendUnavailable(f"{path}: cannot be looked at: {exc.strerror}") from exc
+        status, folder = _status(path), _status(self.root)
+        if status is None or folder is None:
+            raise BackendUnavailable(f"{path} is missing; run: {BUILD}")
+        allowed = {os.geteuid(), 0, *([folder.st_uid] if self._looking and os.geteuid() == 0 else [])}
         if status.st_uid not in allowed:
             raise BackendUnavailable(
                 f"{path} belongs to uid {status.st_uid}, allowed are root and uid {os.geteuid()}; "
@@ -309,6 +308,16 @@ def read_manifest(path: Path) -> Manifest:
         raise BackendUnavailable(f"{path}: cannot be read: {exc.strerror}") from exc
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as exc:
         raise BackendUnavailable(f"{path}: not a manifest of an engine ({exc!r}); run: {BUILD}") from exc
+
+
+def _status(path: Path) -> os.stat_result | None:
+    """Return a file's status, None where there is none. Raise `BackendUnavailable` where that cannot be known."""
+    try:
+        return path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as exc:
+        raise BackendUnavailable(f"{path}: cannot be looked at: {exc.strerror}") from exc
 
 
 def user_name(uid: int) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -264,3 +266,40 @@ def test_a_whole_write_replaces_or_leaves(tmp_path):
     write_whole(path, b"22")
     assert path.read_bytes() == b"22"
     assert [one.name for one in tmp_path.iterdir()] == ["x"]
+
+
+@pytest.fixture
+def as_nobody():
+    """Be somebody else than root for a while."""
+    if os.geteuid() == 0:
+        os.seteuid(65534)
+        yield
+        os.seteuid(0)
+    else:
+        yield
+
+
+def test_a_store_that_may_not_be_entered_is_unavailable(tmp_path, key, as_nobody):
+    folder = Path(tempfile.mkdtemp())
+    store = Store(folder / "store")
+    store.root.mkdir()
+    folder.chmod(0)
+    try:
+        for ask in (store.find, store.manifest):
+            with pytest.raises(BackendUnavailable, match="cannot be looked at: Permission denied") as caught:
+                ask(key)
+            assert not isinstance(caught.value, EngineMissing)
+    finally:
+        folder.chmod(0o700)
+        shutil.rmtree(folder)
+
+
+def test_the_folders_that_lead_to_a_new_store_can_be_entered_whatever_the_umask(tmp_path):
+    before = os.umask(0o077)
+    try:
+        with Store(tmp_path / "new" / "deep" / "store").writing():
+            pass
+    finally:
+        os.umask(before)
+    for folder in ("new", "new/deep", "new/deep/store"):
+        assert (tmp_path / folder).stat().st_mode & 0o777 == 0o755
