@@ -116,14 +116,18 @@ class _Assembly:
             if device is None:
                 missing.append(why)
                 continue
+            before = f"{device}: " if device.startswith("dla") else ""
             try:
                 key, loaded = self._engine(backend, replace(request, device=device))
             except BackendUnavailable as exc:
-                missing.append(f"{device}: {exc}" if device.startswith("dla") else str(exc))
+                missing.append(f"{before}{exc}")
                 continue
             except ConfigError as exc:
                 self.faults.append(self.config.fault("task", name, "model.onnx", str(exc)))
                 return
+            if unfit := loaded.engine.unfit(name, task.engine.max_accuracy_drop):
+                missing.append(f"{before}{unfit}")
+                continue
             self._bind(name, task, key, loaded, parser_class)
             reasons = "; ".join([*missing, *([why] if why else [])])
             engine = loaded.engine
@@ -174,6 +178,14 @@ class _Assembly:
         for key, loaded in self.engines.values():
             if key not in self.running.engines:
                 loaded.engine.close()
+
+    def close_unused(self) -> None:
+        """Let go of the engines that no task may use."""
+        for origin, (key, loaded) in list(self.engines.items()):
+            if key not in self.task_engine.values():
+                del self.engines[origin]
+                if key not in self.running.engines:
+                    loaded.engine.close()
 
     def prime_new(self) -> None:
         """Let the new engines know what will be read of their outputs."""
@@ -278,6 +290,7 @@ def _assembled(assembly: _Assembly, config: Config, tasks: Container[str]) -> As
             assembly.add(name, task)
     if assembly.faults:
         raise config_error(assembly.faults)
+    assembly.close_unused()
     assembly.prime_new()
     engines = dict(assembly.engines.values())
     origins = {origin: key for origin, (key, _) in assembly.engines.items()}

@@ -129,10 +129,10 @@ def _row(config: Config, wanted: Wanted) -> dict[str, Any]:
         if figures:
             row.update(drop=figures["drop"], by=figures["by"], speedup=speedup(figures))
         store.find(wanted.key)
+        unfit = manifest.unfit(wanted.task, config.tasks[wanted.task].engine.max_accuracy_drop)
         slow = wanted.key.precision == "int8" and (row["speedup"] or FASTER_MIN) < FASTER_MIN
-        row.update(
-            state="fits", reason=_newer_frames(store.root, manifest) or ("hardly faster than fp32" if slow else "")
-        )
+        remark = _newer_frames(store.root, manifest) or ("hardly faster than fp32" if slow else "")
+        row.update(state="refused" if unfit else "fits", reason=unfit or remark)
     except BackendUnavailable as exc:
         row.update(state="missing" if isinstance(exc, EngineMissing) else "refused", reason=str(exc))
     return row

@@ -114,6 +114,9 @@ class Engine(Protocol):
 
     def __init__(self, request: EngineRequest) -> None: ...
 
+    def unfit(self, task: str, limit: float) -> str:
+        """Return why a task may not use it, or nothing: it loses more against FP32 than `limit`, as far as is known."""
+
     def prime(self, readers: Sequence[Reader]) -> None:
         """Learn what will be read of the outputs. Before anybody else uses the engine; it need not be called."""
 

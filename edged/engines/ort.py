@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from edged.engines.base import EngineError, EngineRequest, Reader
 from edged.engines.preprocess import Preprocessor
-from edged.engines.store import Store, engine_key
+from edged.engines.store import Manifest, Store, engine_key
 from edged.errors import BackendUnavailable, ConfigError
 from edged.frame import Frame
 from edged.geometry import Fit
@@ -37,7 +37,11 @@ class OrtEngine:
             raise BackendUnavailable(f"engine back end 'onnxruntime' runs on the cpu, not on {request.device!r}")
         self.backend, self.device, self.precision = "onnxruntime", "cpu", request.precision
         self.workers, self.note = len(os.sched_getaffinity(0)), ""
-        self._session = open_session(_model_file(request))
+        self._manifest: Manifest | None = None
+        file = request.onnx
+        if request.precision != "fp32":
+            file, self._manifest = _built(request)
+        self._session = open_session(file)
         self.model = model_spec(self._session)
         batch, self._height, self._width = picture_input(self.model, request.onnx)
         self.fixed_batch = batch is not None
@@ -48,6 +52,10 @@ class OrtEngine:
         for slot in slots:
             self._slots.put(slot)
         _warm_up(slots)
+
+    def unfit(self, task: str, limit: float) -> str:
+        """Return what a built engine's figures say against it; FP32 is what others are compared with."""
+        return "" if self._manifest is None else self._manifest.unfit(task, limit)
 
     def prime(self, readers: Sequence[Reader]) -> None:
         """There is nothing to learn: all outputs are on the host."""
@@ -143,11 +151,9 @@ def picture_input(model: ModelSpec, path: Path) -> tuple[int | None, int, int]:
     return shape[0], shape[2], shape[3]
 
 
-def _model_file(request: EngineRequest) -> Path:
-    if request.precision == "fp32":
-        return request.onnx
+def _built(request: EngineRequest) -> tuple[Path, Manifest]:
     if request.precision == "int8" and request.store is not None:
-        return Store(request.store).find(engine_key(request, "onnxruntime"))[0]
+        return Store(request.store).find(engine_key(request, "onnxruntime"))
     raise BackendUnavailable(
         f"engine back end 'onnxruntime' has no {request.precision} on the cpu; allowed are fp32 and int8"
     )

@@ -100,15 +100,28 @@ class Manifest:
         """Return why its figures forbid to use it, or nothing."""
         if not self.verified and self.key.precision in MUST_BE_COMPARED:
             return "it was never compared with fp32"
-        for task, figures in self.verified.items():
-            if figures["drop"] is None:
-                return f"for task {task} nothing could be compared: fp32 finds nothing in the frames kept for it"
-            if not figures["drop"] <= figures["limit"]:  # a NaN is not good either
-                return (
-                    f"for task {task} it loses {figures['drop']:.4f} {figures['by']} against fp32, "
-                    f"max_accuracy_drop is {figures['limit']:g}"
-                )
+        return next(filter(None, (_loss(*one, one[1]["limit"]) for one in self.verified.items())), "")
+
+    def unfit(self, task: str, limit: float) -> str:
+        """Return why a task may not use it whose limit is this one by now, with the remedy; or nothing."""
+        figures = self.verified.get(task)
+        if figures is not None:
+            why = _loss(task, figures, limit)
+            return f"{self.key}: refused: {why}; raise it, or use another precision" if why else ""
+        if self.key.precision not in MUST_BE_COMPARED:
+            return ""
+        return f"{self.key}: refused: for task {task} it was never compared with fp32; run: edged engine verify {task}"
+
+
+def _loss(task: str, figures: Mapping[str, Any], limit: float) -> str:
+    """Return why a task's figures are not good enough, or nothing."""
+    if figures["drop"] is None:
+        return f"for task {task} nothing could be compared: fp32 finds nothing in the frames kept for it"
+    if figures["drop"] <= limit:  # a NaN is not good
         return ""
+    return (
+        f"for task {task} it loses {figures['drop']:.4f} {figures['by']} against fp32, max_accuracy_drop is {limit:g}"
+    )
 
 
 def _difference(name: str, built: Any, here: str) -> str:

@@ -15,7 +15,7 @@ from edged.device import gpu
 from edged.device.base import Device, DeviceError
 from edged.engines.base import EngineError, EngineRequest, Reader
 from edged.engines.ort import picture_input
-from edged.engines.store import EngineMissing, Store
+from edged.engines.store import EngineMissing, Manifest, Store
 from edged.engines.tensorrt.contexts import make_contexts, static_contexts
 from edged.engines.tensorrt.library import BACKEND, Library, numpy_type, open_library
 from edged.engines.tensorrt.place import Place, check_dla, key_of, place_of, sizes_of
@@ -50,8 +50,14 @@ class TrtEngine:
         self._all: list[TrtSlot] = []
         self._engines: list[Any] = []
         self._closed = False
+        self._manifest: Manifest | None = None  # of the engine with the largest batch
         try:
-            files = _stored(request, self._place, self._device, library) if plan is None else {request.batch: plan}
+            if plan is None:
+                stored = _stored(request, self._place, self._device, library)
+                self._manifest = stored[max(stored)][1]
+                files = {size: file for size, (file, _) in stored.items()}
+            else:
+                files = {request.batch: plan}
             library.load_plugins(request.plugins)  # after the key: a library that has changed is not run
             with self._device.active():
                 self._load({size: file.read_bytes() for size, file in files.items()}, request, library)
@@ -108,6 +114,10 @@ class TrtEngine:
             return "CUDA graphs"
         return "plain enqueue: " + ("a DLA engine cannot be recorded" if self._place.dla is not None
                                     else "the engine cannot be recorded as a CUDA graph")  # fmt: skip
+
+    def unfit(self, task: str, limit: float) -> str:
+        """Return what its figures say against it, those of the largest batch."""
+        return "" if self._manifest is None else self._manifest.unfit(task, limit)
 
     def prime(self, readers: Sequence[Reader]) -> None:
         """Run each slot once, let the readers read, and record what they read. Nobody else uses the engine yet."""
@@ -173,15 +183,15 @@ def model_spec(engine: Any, library: Library) -> ModelSpec:
     return ModelSpec(tuple(inputs), tuple(outputs))
 
 
-def _stored(request: EngineRequest, place: Place, device: Device, library: Library) -> dict[int, Path]:
+def _stored(request: EngineRequest, place: Place, device: Device, library: Library) -> dict[int, tuple[Path, Manifest]]:
     """Return the engines of a request by their largest batch; of a DLA's smaller ones those that are built."""
     if request.store is None:
         raise BackendUnavailable("engine back end 'tensorrt' needs an engine store; set engines.store in edged.yaml")
     store, (largest, *smaller) = Store(request.store), sizes_of(request, place)
-    found = {largest: store.find(key_of(request, place, device, library.release))[0]}
+    found = {largest: store.find(key_of(request, place, device, library.release))}
     for size in smaller:
         with suppress(EngineMissing):
-            found[size] = store.find(key_of(replace(request, batch=size), place, device, library.release))[0]
+            found[size] = store.find(key_of(replace(request, batch=size), place, device, library.release))
     return found
 
 
