@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
@@ -28,12 +29,16 @@ ROW = struct.Struct("<4Q 3i 2i 2i 2f i 2i 2i 2f 12f")
 chroma, scale of chroma, kind, corner and size of the inner rectangle, scale, matrix."""
 NOTHING = bytes(ROW.size)
 KNOWN_MAX = 512  # rows kept
+MAPS_MAX_BYTES = 64_000_000  # of each slot: 19 views at 640x640
 LAYOUT = "PPii" + "f" * 9
 BLOCK = (32, 4, 1)
 ROWS, BLOCKS = 4, 6
 """Pixels that a thread makes, one below the other, and blocks that are to fit on a multiprocessor at once: many threads
 hide the memory's latency, and each that asks for much at once hides it too."""
 PREFETCHES = (7, 5)  # the first compute capability that fetches more than was asked for
+
+_MapKey = tuple[View, tuple[int, int], Fit]
+_Known = tuple[Picture, Fit, _MapKey | None, bytes]
 
 
 class DevicePreprocessor:
@@ -55,8 +60,9 @@ class DevicePreprocessor:
         self._kernel = device.kernel(kernels.source("pictures"), "pictures", LAYOUT, defines)
         self._rows = cast("NDArray[np.uint8]", device.pinned((capacity, ROW.size), np.uint8))
         self._bytes = self._rows.data.cast("B")
-        self._known: dict[int, tuple[Picture, Fit, bytes]] = {}
-        self._maps: dict[tuple[View, tuple[int, int], Fit], Memory] = {}
+        self._known: dict[int, _Known] = {}
+        self._maps: OrderedDict[_MapKey, Memory] = OrderedDict()  # the one that was used last at the end
+        self._used: dict[int, _MapKey | None] = {}  # by the places of the batch that is filled, or was filled before
         self._memory: Memory = device.allocate(self._rows.nbytes)
         mean, std = np.array(fmt.mean), np.array(fmt.std)
         self._constants = tuple(
@@ -70,14 +76,20 @@ class DevicePreprocessor:
             ShapeError: the frame is on another device, or on the host.
         """
         picture = frame.picture
+        self._used.pop(index, None)
         known = self._known.get(id(picture))
         if known is None or known[0] is not picture:  # sources use few surfaces again and again
             if picture.device != self._device.number:
                 raise ShapeError(f"{frame!r} is not on GPU {self._device.number}")
             if len(self._known) >= KNOWN_MAX:
                 self._known.clear()
-            known = self._known[id(picture)] = (picture, *self._row(picture))
-        _, fit, row = known
+            fit = fit_frame((picture.width, picture.height), self._size, self._format.fit)
+            view = None if picture.view is None else (picture.view, source_size(picture), fit)
+            known = self._known[id(picture)] = (picture, fit, view, self._row(picture, fit, view))
+        _, fit, view, row = known
+        self._used[index] = view
+        if view is not None:
+            self._maps.move_to_end(view)
         self._bytes[index * ROW.size : (index + 1) * ROW.size] = row
         return fit
 
@@ -103,14 +115,14 @@ class DevicePreprocessor:
         self._maps.clear()
         self._rows, self._bytes = np.empty((0, ROW.size), np.uint8), memoryview(b"")  # page-locked memory goes here
 
-    def _map(self, picture: Picture, fit: Fit) -> int:
-        """Return the address of a view's map, which is made and copied once."""
-        if picture.view is None:
+    def _map(self, picture: Picture, fit: Fit, key: _MapKey | None) -> int:
+        """Return the address of a view's map, which is made and copied once for as long as it is in use."""
+        if key is None:
             return 0
-        key = (picture.view, source_size(picture), fit)
         if key not in self._maps:
+            points = picture_map(picture, fit)
             with self._device.active():
-                points = picture_map(picture, fit)
+                self._make_room(points.nbytes)
                 host = cast("NDArray[np.float32]", self._device.pinned(points.shape, np.float32))
                 host[:] = points
                 memory, stream = self._device.allocate(host.nbytes), self._device.stream()
@@ -121,16 +133,26 @@ class DevicePreprocessor:
             self._maps[key] = memory
         return self._maps[key].pointer
 
-    def _row(self, picture: Picture) -> tuple[Fit, bytes]:
-        fit = fit_frame((picture.width, picture.height), self._size, self._format.fit)
+    def _make_room(self, nbytes: int) -> None:
+        """Free the maps that were not used for longest; nothing of this slot runs while its batch is filled."""
+        taken = nbytes + sum(memory.nbytes for memory in self._maps.values())
+        used = set(self._used.values())
+        for key in [key for key in self._maps if key not in used]:
+            if taken <= MAPS_MAX_BYTES:
+                return
+            taken -= self._maps[key].nbytes
+            self._maps.pop(key).free()
+            self._known = {name: known for name, known in self._known.items() if known[2] != key}
+
+    def _row(self, picture: Picture, fit: Fit, view: _MapKey | None) -> bytes:
         planes = cast("tuple[DevicePlane, ...]", picture.planes)
         luma, chroma = planes[0], planes[min(1, len(planes) - 1)]
         absent = (0,) * (3 - len(planes))
         kind = KINDS[picture.format]
         if picture.format is PixelFormat.NV12 and not (chroma.pointer | chroma.pitch) & 1:
             kind = NV12_EVEN
-        return fit, ROW.pack(
-            *(plane.pointer for plane in planes), *absent, self._map(picture, fit),
+        return ROW.pack(
+            *(plane.pointer for plane in planes), *absent, self._map(picture, fit, view),
             *(plane.pitch for plane in planes), *absent,
             luma.width, luma.height, chroma.width, chroma.height,
             chroma.width / luma.width, chroma.height / luma.height, kind,
