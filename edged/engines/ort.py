@@ -38,10 +38,10 @@ class OrtEngine:
         self.backend, self.device, self.precision = "onnxruntime", "cpu", request.precision
         self.workers, self.note = len(os.sched_getaffinity(0)), ""
         self._manifest: Manifest | None = None
-        file = request.onnx
+        built: bytes | None = None
         if request.precision != "fp32":
-            file, self._manifest = _built(request)
-        self._session = open_session(file)
+            built, self._manifest = _built(request)
+        self._session = open_session(request.onnx, built)
         self.model = model_spec(self._session)
         batch, self._height, self._width = picture_input(self.model, request.onnx)
         self.fixed_batch = batch is not None
@@ -117,14 +117,14 @@ def _warm_up(slots: list[OrtSlot]) -> None:
             pass
 
 
-def open_session(path: Path) -> Any:
-    """Load a model file. Raise `ConfigError` with ONNX Runtime's own words when it is none."""
+def open_session(path: Path, built: bytes | None = None) -> Any:
+    """Load a model file, or what was built from it. Raise `ConfigError` with ONNX Runtime's words when it is none."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return ort.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(built or os.fspath(path), options, providers=["CPUExecutionProvider"])
     except Exception as exc:  # noqa: BLE001 - onnxruntime raises classes of its C extension
         raise ConfigError(f"{path}: not a model that ONNX Runtime {ort.__version__} can load: {exc}") from exc
 
@@ -151,9 +151,9 @@ def picture_input(model: ModelSpec, path: Path) -> tuple[int | None, int, int]:
     return shape[0], shape[2], shape[3]
 
 
-def _built(request: EngineRequest) -> tuple[Path, Manifest]:
+def _built(request: EngineRequest) -> tuple[bytes, Manifest]:
     if request.precision == "int8" and request.store is not None:
-        return Store(request.store).find(engine_key(request, "onnxruntime"))
+        return Store(request.store).read(engine_key(request, "onnxruntime"))
     raise BackendUnavailable(
         f"engine back end 'onnxruntime' has no {request.precision} on the cpu; allowed are fp32 and int8"
     )

@@ -44,6 +44,7 @@ BUILT_ELSEWHERE = {
 }
 MUST_BE_COMPARED = ("int8",)  # others may be used before frames for a comparison have been collected
 ASIDE_BYTES_MAX = 256_000_000
+PART = ".part-"  # what a file's name begins with while it is written
 
 
 class EngineMissing(BackendUnavailable):
@@ -173,12 +174,25 @@ class Store:
         Raises:
             BackendUnavailable: there is none, or it is refused; the text has the reason and the remedy.
         """
+        manifest = self._usable(key)
+        return self.file_of(manifest), manifest
+
+    def read(self, key: EngineKey) -> tuple[bytes, Manifest]:
+        """Return the bytes of an engine that may be used, the very ones that were judged, with its manifest.
+
+        Raises:
+            BackendUnavailable: there is none, or it is refused; the text has the reason and the remedy.
+        """
+        manifest = self._usable(key)
+        return self._bytes_of(manifest), manifest
+
+    def _usable(self, key: EngineKey) -> Manifest:
         manifest = self.manifest(key)
         if why := manifest.refusal():
             raise BackendUnavailable(
                 f"{key}: refused: {why}; raise max_accuracy_drop and run: edged engine verify, or use another precision"
             )
-        return self.file_of(manifest), manifest
+        return manifest
 
     def manifest(self, key: EngineKey) -> Manifest:
         """Return a trusted manifest, whatever its figures say.
@@ -199,13 +213,25 @@ class Store:
 
     def file_of(self, manifest: Manifest) -> Path:
         """Return a manifest's engine file. Raise `BackendUnavailable` for one that is not the file that was built."""
+        self._bytes_of(manifest)
+        return self.root / manifest.file
+
+    def _bytes_of(self, manifest: Manifest) -> bytes:
         path = self.root / manifest.file
-        if path.parent != self.root or not path.is_file():
-            raise BackendUnavailable(f"{manifest.key}: {path} is missing; run: {BUILD}")
-        self._refuse_untrusted(path)
-        if file_sha256(path) != manifest.sha256:
+        missing = f"{manifest.key}: {path} is missing; run: {BUILD}"
+        if path.parent != self.root:
+            raise BackendUnavailable(missing)
+        try:
+            with path.open("rb") as file:
+                self._refuse_untrusted(path, os.fstat(file.fileno()))
+                data = file.read()
+        except FileNotFoundError as exc:
+            raise BackendUnavailable(missing) from exc
+        except OSError as exc:
+            raise BackendUnavailable(f"{manifest.key}: {path}: cannot be read: {exc.strerror}") from exc
+        if hashlib.sha256(data).hexdigest() != manifest.sha256:
             raise BackendUnavailable(f"{manifest.key}: {path} is not the file its manifest describes; run: {BUILD}")
-        return path
+        return data
 
     def _why_none(self, key: EngineKey) -> str:
         """Return what stands in the way of the newest engine of the same kind, or that there is none."""
@@ -248,11 +274,13 @@ class Store:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as exc:
                 raise BackendUnavailable(f"{self.root} is being written by another edged engine command") from exc
+            for left in (*self.root.glob(f"{PART}*"), *self.root.glob(f"calibration/*/{PART}*")):
+                left.unlink(missing_ok=True)  # by a write that was killed
             yield
 
-    def _refuse_untrusted(self, path: Path) -> None:
+    def _refuse_untrusted(self, path: Path, status: os.stat_result | None = None) -> None:
         """Raise `BackendUnavailable` for a file or folder that somebody else owns or may write."""
-        status, folder = _status(path), _status(self.root)
+        status, folder = status or _status(path), _status(self.root)
         if status is None or folder is None:
             raise BackendUnavailable(f"{path} is missing; run: {BUILD}")
         allowed = {os.geteuid(), 0, *([folder.st_uid] if self._looking and os.geteuid() == 0 else [])}
@@ -343,7 +371,7 @@ def user_name(uid: int) -> str:
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file that is there as a whole or not at all, readable by everyone, on the disk when this returns."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".part-")
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=PART)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)

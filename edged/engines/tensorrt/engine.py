@@ -55,12 +55,12 @@ class TrtEngine:
             if plan is None:
                 stored = _stored(request, self._place, self._device, library)
                 self._manifest = stored[max(stored)][1]
-                files = {size: file for size, (file, _) in stored.items()}
+                plans = {size: data for size, (data, _) in stored.items()}
             else:
-                files = {request.batch: plan}
+                plans = {request.batch: plan.read_bytes()}
             library.load_plugins(request.plugins)  # after the key: a library that has changed is not run
             with self._device.active():
-                self._load({size: file.read_bytes() for size, file in files.items()}, request, library)
+                self._load(plans, request, library)
         except (DeviceError, EngineError) as exc:
             traceback.clear_frames(exc.__traceback__)  # what was loaded so far would live as long as the error does
             self._free()
@@ -183,15 +183,17 @@ def model_spec(engine: Any, library: Library) -> ModelSpec:
     return ModelSpec(tuple(inputs), tuple(outputs))
 
 
-def _stored(request: EngineRequest, place: Place, device: Device, library: Library) -> dict[int, tuple[Path, Manifest]]:
+def _stored(
+    request: EngineRequest, place: Place, device: Device, library: Library
+) -> dict[int, tuple[bytes, Manifest]]:
     """Return the engines of a request by their largest batch; of a DLA's smaller ones those that are built."""
     if request.store is None:
         raise BackendUnavailable("engine back end 'tensorrt' needs an engine store; set engines.store in edged.yaml")
     store, (largest, *smaller) = Store(request.store), sizes_of(request, place)
-    found = {largest: store.find(key_of(request, place, device, library.release))}
+    found = {largest: store.read(key_of(request, place, device, library.release))}
     for size in smaller:
         with suppress(EngineMissing):
-            found[size] = store.find(key_of(replace(request, batch=size), place, device, library.release))
+            found[size] = store.read(key_of(replace(request, batch=size), place, device, library.release))
     return found
 
 

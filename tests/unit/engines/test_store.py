@@ -252,6 +252,31 @@ def test_a_write_that_breaks_off_leaves_the_engine_that_was_there(store, key, tm
     assert not list(store.root.glob(".part-*"))
 
 
+def test_what_a_killed_write_left_is_swept_by_the_next_one(store, key, tmp_path):
+    install(store, key, tmp_path)
+    left = [store.root / ".part-abc", store.root / "calibration" / "t" / ".part-def"]
+    left[1].parent.mkdir(parents=True)
+    for path in left:
+        path.write_bytes(bytes(1000))
+    with store.writing():
+        assert not any(path.exists() for path in left)
+    assert store.find(key)
+
+
+def test_the_bytes_that_are_used_are_those_that_were_judged(store, key, tmp_path, monkeypatch):
+    install(store, key, tmp_path)
+    judge = Store._refuse_untrusted
+
+    def judged(self, path, *status):
+        judge(self, path, *status)
+        if path.suffix == ".onnx":
+            path.unlink()
+            path.write_bytes(b"somebody else's")
+
+    monkeypatch.setattr(Store, "_refuse_untrusted", judged)
+    assert store.read(key)[0] == b"an engine"
+
+
 def test_no_space_left_says_what_to_do(tmp_path):
     with (
         pytest.raises(BackendUnavailable, match="No space left on device; free some space there, or set engines.store"),
