@@ -131,11 +131,22 @@ def _row(config: Config, wanted: Wanted) -> dict[str, Any]:
         store.find(wanted.key)
         unfit = manifest.unfit(wanted.task, config.tasks[wanted.task].engine.max_accuracy_drop)
         slow = wanted.key.precision == "int8" and (row["speedup"] or FASTER_MIN) < FASTER_MIN
-        remark = _newer_frames(store.root, manifest) or ("hardly faster than fp32" if slow else "")
-        row.update(state="refused" if unfit else "fits", reason=unfit or remark)
+        remarks = (
+            _newer_frames(store.root, manifest),
+            _not_as_asked(manifest),
+            "hardly faster than fp32" if slow else "",
+        )
+        row.update(state="refused" if unfit else "fits", reason=unfit or next(filter(None, remarks), ""))
     except BackendUnavailable as exc:
         row.update(state="missing" if isinstance(exc, EngineMissing) else "refused", reason=str(exc))
     return row
+
+
+def _not_as_asked(manifest: Manifest) -> str:
+    from edged.engines.tensorrt.layers import built_as
+
+    key = manifest.key
+    return built_as(key.precision, key.facts.get("device", ""), manifest.about.get("computed_in", {}))[1]
 
 
 def _newer_frames(root: Path, manifest: Manifest) -> str:

@@ -38,7 +38,7 @@ from edged.engines.store import EngineKey, Manifest, Store, model_sha256, writes
 from edged.engines.tensorrt.arrange import devices_for, targets_of
 from edged.engines.tensorrt.board import open_board
 from edged.engines.tensorrt.engine import TrtEngine
-from edged.engines.tensorrt.layers import Layers, read_layers
+from edged.engines.tensorrt.layers import Layers, built_as, read_layers
 from edged.engines.tensorrt.library import Library, open_library
 from edged.engines.tensorrt.place import check_dla, key_of, place_of
 from edged.errors import BackendUnavailable, ConfigError
@@ -261,8 +261,8 @@ def _look(work: Work, plan: bytes) -> Layers:
         if request.gpu_fallback == "never":
             raise ConfigError(f"{what}; gpu_fallback is never")
         log.warning("%s", what)
-    if layers.precision and request.precision not in layers.precision and work.place.dla is None:
-        log.warning("%s: no layer is computed in %s: %s", request.onnx.name, request.precision, layers.precision)
+    if remark := built_as(request.precision, work.place.kind, layers.precision)[1]:
+        log.warning("%s: %s", request.onnx.name, remark)
     return layers
 
 

@@ -17,6 +17,7 @@ from edged.engines.base import EngineError, EngineRequest, Reader
 from edged.engines.ort import picture_input
 from edged.engines.store import EngineMissing, Manifest, Store
 from edged.engines.tensorrt.contexts import make_contexts, static_contexts
+from edged.engines.tensorrt.layers import built_as
 from edged.engines.tensorrt.library import BACKEND, Library, numpy_type, open_library
 from edged.engines.tensorrt.place import Place, check_dla, key_of, place_of, sizes_of
 from edged.engines.tensorrt.slot import TrtSlot
@@ -30,7 +31,8 @@ FREE_MEMORY = "free some of the device's memory, then run: edged reload"
 class TrtEngine:
     """One built engine on one GPU or DLA core.
 
-    `note` says how inferences are started: by CUDA graphs, or one by one and why.
+    `note` says how inferences are started: by CUDA graphs, or one by one and why. `precision` is the one
+    that was really built; where another was asked for, `note` says so too.
 
     Args:
         request: what is wanted; the engine comes from its store.
@@ -51,10 +53,13 @@ class TrtEngine:
         self._engines: list[Any] = []
         self._closed = False
         self._manifest: Manifest | None = None  # of the engine with the largest batch
+        self._remark = ""
         try:
             if plan is None:
                 stored = _stored(request, self._place, self._device, library)
                 self._manifest = stored[max(stored)][1]
+                counts = self._manifest.about.get("computed_in", {})
+                self.precision, self._remark = built_as(request.precision, self._place.kind, counts)
                 plans = {size: data for size, (data, _) in stored.items()}
             else:
                 plans = {request.batch: plan.read_bytes()}
@@ -109,11 +114,12 @@ class TrtEngine:
 
     @property
     def note(self) -> str:
-        """Return how inferences are started."""
-        if all(slot.all_recorded for slot in self._all):
-            return "CUDA graphs"
-        return "plain enqueue: " + ("a DLA engine cannot be recorded" if self._place.dla is not None
-                                    else "the engine cannot be recorded as a CUDA graph")  # fmt: skip
+        """Return how inferences are started, and what it computes in where that is not as asked."""
+        how = "CUDA graphs"
+        if not all(slot.all_recorded for slot in self._all):
+            how = "plain enqueue: " + ("a DLA engine cannot be recorded" if self._place.dla is not None
+                                       else "the engine cannot be recorded as a CUDA graph")  # fmt: skip
+        return f"{how}; {self._remark}" if self._remark else how
 
     def unfit(self, task: str, limit: float) -> str:
         """Return what its figures say against it, those of the largest batch."""

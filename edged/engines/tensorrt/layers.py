@@ -9,11 +9,14 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 PRECISION = re.compile(r"\b(FP32|FP16|BF16|FP8|FP4|INT8|INT4|INT32|INT64|BOOL|UINT8|FLOAT|HALF)\b", re.IGNORECASE)
 NAMES = {"float": "fp32", "half": "fp16"}
+FLOATS = ("fp32", "fp16", "bf16")
+FUSED = "ForeignNode"  # in the name of one made of many by TensorRT's own compiler
 NO_WORK = ("reformat", "noop", "shape", "constant")  # layer types that only move what others compute
 
 
@@ -28,6 +31,22 @@ class Layers:
     def to_json(self) -> dict[str, Any]:
         """Return what a manifest says of it."""
         return {"layers": dict(self.on), "computed_in": dict(self.precision)}
+
+
+def built_as(asked: str, device: str, computed_in: Mapping[str, int]) -> tuple[str, str]:
+    """Return the precision that an engine is really in, and in words where that is not the one that was asked for.
+
+    Args:
+        asked: fp32, fp16 or int8: a permission to TensorRT, which takes what is fastest there.
+        device: gpu, or a DLA core, of whose layers the inspector says too little.
+        computed_in: layers by precision, as the manifest has them; empty where they are not known. Inside one that is
+            fused of many, precisions are anybody's guess.
+    """
+    counts = {name: count for name, count in computed_in.items() if name in FLOATS or name == "int8"}
+    if not counts or asked in counts or "fused" in computed_in or device.startswith("dla"):
+        return asked, ""
+    most = max(counts, key=counts.__getitem__)
+    return most, f"no layer is computed in {asked}: {', '.join(f'{count} {name}' for name, count in counts.items())}"
 
 
 def read_layers(text: str, place: str) -> Layers:
@@ -66,7 +85,9 @@ def _moves(kind: str) -> bool:
 
 
 def _precision(row: dict[str, Any]) -> list[str]:
-    """Return the precision of a layer's first output, where it is known."""
+    """Return the precision of a layer's first output, where it is known: of many layers in one, that says nothing."""
+    if FUSED in str(row.get("Name", "")) and not _on_dla(str(row.get("LayerType", ""))):
+        return ["fused"]
     outputs = row.get("Outputs") or []
     first = outputs[0] if isinstance(outputs, list) and outputs and isinstance(outputs[0], dict) else {}
     text = " ".join(str(first.get(name, "")) for name in ("DataType", "Datatype", "Format/Datatype"))

@@ -8,7 +8,9 @@ import pytest
 from engine_parts import write_blobs
 from trt_parts import board  # noqa: F401 - a fixture
 
+from edged.assembly import assemble
 from edged.cli import main
+from edged.config import load_config
 
 
 @pytest.fixture
@@ -57,6 +59,27 @@ def test_what_is_wanted_is_listed_built_inspected_and_found(board, engine):  # n
         ("either", "tensorrt"): "fits",
         ("cpu", "onnxruntime"): "needs no build",
     }
+
+
+def test_a_precision_that_the_gpu_does_not_gain_from_is_told_as_what_was_built(board, engine, place):  # noqa: F811
+    machine = board("10.3.0")
+    begin = machine.trt.Builder.__init__
+
+    def slow(self, logger):
+        begin(self, logger)
+        self.platform_has_fast_fp16 = False
+
+    machine.trt.Builder.__init__ = slow
+    engine("build", "--here", "--backend", "tensorrt", "gpu")
+    remark = "no layer is computed in fp16: 7 fp32"
+    state, reason = states(engine)["gpu", "tensorrt"]
+    assert (state, reason) == ("fits", f"TensorRT 10.3.0 finds no DLA here; {remark}")
+    running = assemble(load_config(place))
+    loaded = running.engines[running.task_engine["gpu"]]
+    assert (loaded.facts().precision, loaded.facts().note) == ("fp32", f"CUDA graphs; {remark}")
+    assert running.chosen["gpu"].startswith("tensorrt on gpu0, fp32")
+    for one in running.engines.values():
+        one.engine.close()
 
 
 def test_an_engine_of_another_release_is_missing_with_the_reason(board, engine):  # noqa: F811

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from edged.engines.tensorrt.layers import read_layers
+from edged.engines.tensorrt.layers import built_as, read_layers
 
 
 def layer(name, kind, **output):
@@ -54,3 +54,26 @@ def test_names_alone_and_no_json_say_nothing_of_precision():
     assert read_layers(json.dumps({"Layers": ["a", "b"]}), "gpu0").on == {"gpu": 2}
     for text in ("", "no json", "[]", '"text"'):
         assert read_layers(text, "gpu0").on == {}
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "computed_in", "built", "remark"),
+    [
+        ("fp16", "gpu", {"fp16": 1, "fp32": 90, "int32": 400}, "fp16", ""),
+        ("fp16", "gpu", {"fp32": 90, "int32": 400}, "fp32", "no layer is computed in fp16: 90 fp32"),
+        ("int8", "gpu", {"fp16": 53, "fp32": 25}, "fp16", "no layer is computed in int8: 53 fp16, 25 fp32"),
+        ("int8", "gpu", {"fused": 1, "fp32": 2}, "int8", ""),
+        ("int8", "dla0", {"fp16": 1}, "int8", ""),
+        ("int8", "gpu", {"int32": 4}, "int8", ""),
+        ("int8", "gpu", {}, "int8", ""),
+    ],
+)
+def test_what_was_built_is_told_where_it_is_known_and_is_not_what_was_asked_for(
+    asked, device, computed_in, built, remark
+):
+    assert built_as(asked, device, computed_in) == (built, remark)
+
+
+def test_of_layers_fused_into_one_the_result_says_nothing_of_their_precision():
+    rows = layer("{ForeignNode[a...b]}", "Myelin", DataType="Float"), layer("c", "CaskConvolution", DataType="Half")
+    assert read_layers(inspected(*rows), "gpu0").precision == {"fp16": 1, "fused": 1}
