@@ -128,10 +128,20 @@ def _fault(network: Any, config: Any) -> str:
         return "DLA does not support dynamic shapes."
     if not any(flag.name in ("FP16", "INT8") for flag in config._flags) and hasattr(config._trt.BuilderFlag, "FP16"):
         return "Default DLA is enabled but layer is not FP16 or INT8."
-    refused = [node.name for node in network._model.graph.node if node.op_type in config._trt._board.dla_refuses]
+    refused = [
+        node.name or node.output[0] for node in network._model.graph.node if _refused(node, network, config._trt)
+    ]
     if refused and config._trt.BuilderFlag.GPU_FALLBACK not in config._flags:
         return f"{refused[0]} is not supported on DLA and GPU fallback is not enabled."
     return ""
+
+
+def _refused(node: Any, network: Any, trt: Any) -> bool:
+    """Say whether a DLA refuses a layer. It has no FP32, and only a strongly typed network says what is."""
+    floats = {one.name for one in network._model.graph.initializer if one.data_type == 1}
+    floats |= {one.name for one in network._inputs if one.dtype == "FLOAT"}
+    typed_only = not hasattr(trt.BuilderFlag, "FP16")
+    return node.op_type in trt._board.dla_refuses or (typed_only and not floats.isdisjoint(node.input))
 
 
 def _calibrate(network: Any, config: Any) -> bool:
@@ -159,10 +169,9 @@ def _layers(network: Any, config: Any, flags: set[str]) -> list[dict[str, str]]:
     half = any(tensor.data_type == 10 for tensor in network._model.graph.initializer)
     typed = "INT8" if "QuantizeLinear" in kinds else "FP16" if half else "FP32"
     kind = typed if typed != "FP32" else "INT8" if "INT8" in flags else "FP16" if "FP16" in flags else "FP32"
-    refuses = config._trt._board.dla_refuses
     found = []
     for node in network._model.graph.node:
-        on_dla = config._device == "DLA" and node.op_type not in refuses
+        on_dla = config._device == "DLA" and not _refused(node, network, config._trt)
         found.append({"name": node.name or node.output[0], "type": "DLA" if on_dla else node.op_type, "kind": kind})
     return found
 

@@ -170,8 +170,8 @@ def quantise(prepared: Prepared, recipe: Recipe, ranges: Ranges, to: Path, *, sy
         return Graph(onnx.load(to))
 
 
-def halve(onnx_file: Path, to: Path) -> Path:
-    """Write a network with all of its arithmetic in FP16 between inputs and outputs as they were; return the file."""
+def halve(onnx_file: Path, to: Path, *, ends_too: bool = False) -> Path:
+    """Write a network with all of its arithmetic in FP16, inputs and outputs as they were or too; return the file."""
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
@@ -179,7 +179,7 @@ def halve(onnx_file: Path, to: Path) -> Path:
         model = onnx.load(onnx_file)
         if _opset(model) < OPSET_MIN:
             model = onnx.version_converter.convert_version(model, OPSET)
-        onnx.save(convert_float_to_float16(model, keep_io_types=True), to)
+        onnx.save(convert_float_to_float16(model, keep_io_types=not ends_too), to)
     return to
 
 

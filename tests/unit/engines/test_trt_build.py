@@ -283,6 +283,18 @@ def test_a_dla_engine_has_one_batch_and_is_enqueued(board, order, release):  # n
         assert engine.workers == 2
 
 
+@pytest.mark.parametrize("release", ["10.3.0", "11.4.0.106"])
+def test_fp16_on_a_dla_has_no_layer_in_fp32(board, order, release):  # noqa: F811
+    board(release, dla_cores=1)
+    wanted = order("fp16", device="dla0", gpu_fallback="never")
+    manifest = build(wanted)
+    assert manifest.about["beside_dla"] == []
+    assert manifest.verified["t"]["drop"] <= 0.01
+    with closing(TrtEngine(wanted.request)) as engine:
+        ends = {spec.dtype for spec in (*engine.model.inputs, *engine.model.outputs)}
+        assert ends == {"float32" if release == "10.3.0" else "float16"}
+
+
 def test_int8_on_a_dla_comes_from_a_calibrator_where_there_is_one(board, order):  # noqa: F811
     machine = board("10.3.0", dla_cores=1)
     build(order("int8", device="dla0"))
