@@ -9,13 +9,13 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from edged.errors import BackendUnavailable, ConfigError, EdgedError, NoAnswer, UsageError
+from edged.errors import BackendUnavailable, ConfigError, EdgedError, NoAnswer, UsageError, WorkerFailed
 
 NICE = 10
 LIMIT_S = 1800.0
 KINDS: dict[int, type[EdgedError]] = {
     kind.exit_code: kind for kind in (UsageError, BackendUnavailable, NoAnswer, ConfigError)
-}
+} | {WorkerFailed.exit_code: BackendUnavailable}  # what ends a daemon is for a command a device that is not there
 
 
 def lower_priority() -> None:

@@ -13,6 +13,9 @@ import pytest
 from engine_parts import write_blobs
 from parts import until
 
+from edged.engines.build.child import run_child
+from edged.errors import BackendUnavailable, ConfigError, UsageError
+
 WAIT_S = 20.0  # of a loaded machine; it takes none
 
 
@@ -49,3 +52,15 @@ def test_a_build_ends_with_whoever_waits_for_it(place, tmp_path):
                 os.close(child)
         finally:
             parent.kill()
+
+
+@pytest.mark.parametrize(
+    ("code", "becomes"), [(2, UsageError), (69, BackendUnavailable), (70, BackendUnavailable), (78, ConfigError)]
+)
+def test_a_childs_error_is_ours_and_a_device_that_fails_is_one_that_is_not_there(tmp_path, monkeypatch, code, becomes):
+    child = tmp_path / "python"
+    child.write_text(f"""#!/bin/sh\necho '{{"error": {{"code": {code}, "text": "why"}}}}'\n""")
+    child.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(child))
+    with pytest.raises(becomes, match="^why$"):
+        run_child(["engine", "build"], "engine")
