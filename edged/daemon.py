@@ -7,6 +7,7 @@ import secrets as random_source
 import signal
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
@@ -51,6 +52,12 @@ log = logging.getLogger(__name__)
 TICK_S = 0.1
 STATUS_S = 1.0
 INBOX_MAX = 256
+LOOK_S = 0.05
+STOPS = frozenset({signal.SIGTERM, signal.SIGINT})
+
+
+class StoppedEarly(Exception):  # noqa: N818 - no error: what was asked for
+    """The daemon was told to end before it had begun."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,7 @@ class Daemon:
     Raises:
         ConfigError: a model, parser or credential does not fit.
         BackendUnavailable: the runtime directory or an endpoint cannot be had.
+        StoppedEarly: a signal to end came meanwhile. What was being loaded is left to the process's end.
     """
 
     def __init__(self, config: Config, secrets: Secrets) -> None:
@@ -101,7 +109,8 @@ class Daemon:
             self._processes = self._make_processes()
             self._fleet = Fleet(self._processes or [Shard(self._supervisor, self._emit, self._budget.measured)])
             undo.callback(self._fleet.close)
-            self._lineup = self._fleet.prepare(config, secrets)
+            undo.callback(self._fleet.end)
+            self._lineup = self._prepare()
             self._report(self._lineup)
             self._heat = Heat()
             self._limits: Mapping[str, Limit] = {}
@@ -139,10 +148,10 @@ class Daemon:
 
     def run(self) -> int:
         """Work until a signal or `stop`. Returns the exit code; raises `WorkerFailed` when a vital worker is lost."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOPS:
             signal.signal(number, lambda number, _: self.stop(signal.Signals(number).name))
         signal.signal(signal.SIGHUP, lambda *_: self._inbox.put(Reload()))
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (*STOPS, signal.SIGHUP))
         try:
             self._loop()
         finally:
@@ -436,6 +445,17 @@ class Daemon:
 
     # ---- start and stop --------------------------------------------------------------------------------------------
 
+    def _prepare(self) -> Lineup:
+        """Load what the configuration needs, in a thread of its own: that may take longer than an end may."""
+        loader = ThreadPoolExecutor(1, "prepare")
+        loading = loader.submit(self._fleet.prepare, self._config, self._secrets)
+        while not wait([loading], LOOK_S).done:
+            if asked := signal.sigpending() & STOPS:  # they are blocked until `run` can take them
+                loader.shutdown(wait=False)
+                raise StoppedEarly(signal.Signals(min(asked)).name)
+        loader.shutdown()
+        return loading.result()
+
     def _make_publisher(self, lock: RuntimeLock) -> Publisher:
         plain = plain_endpoints(publish_endpoint(lock.directory), self._config.edged.publish)
         waiting = self._config.edged.limits.send_queue
@@ -487,4 +507,11 @@ class Daemon:
 
 def run(config: Config, secrets: Secrets) -> int:
     """Run the daemon in the foreground. Returns the exit code."""
-    return Daemon(config, secrets).run()
+    try:
+        daemon = Daemon(config, secrets)
+    except StoppedEarly as exc:
+        for number in STOPS:  # one that is pending would end the process in its own way
+            signal.signal(number, signal.SIG_IGN)
+        log.info("stopping: %s, while engines were loaded", exc, extra=about(event="stop"))
+        return 0
+    return daemon.run()

@@ -16,7 +16,7 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Read the configuration, then work until SIGTERM or SIGINT.
 
-    A signal that comes before the daemon can take it waits, so that nothing is ever left behind half-made.
+    A signal that comes before the daemon looks for it waits, so that nothing is ever left behind half-made.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
     try:
@@ -38,9 +38,9 @@ def _run(args: argparse.Namespace) -> int:
         raise config_error(missing)
     start_logging(config.edged.log.level)
     from edged.assembly import curve_faults, guards
-    from edged.daemon import Daemon
+    from edged.daemon import run as run_daemon
 
     if faults := curve_faults(config, guards(config, secrets)):
         raise config_error(faults)
 
-    return Daemon(config, secrets).run()
+    return run_daemon(config, secrets)

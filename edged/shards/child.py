@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 TICK_S = 0.1
 LAST_WORD_S = 1.0
+CLOSE_S = 4.0
+LOADING_S = 0.2  # nothing but engines being loaded is at work, which cannot be told to end
 WAITING_MAX = 1000  # results
 ROUNDS_MAX = 8  # of sending for others, before a thread goes on with its own work
 
@@ -43,7 +45,7 @@ class Server:
         self._supervisor = Supervisor(watchdog_s=watchdog_s)
         self._shard = Shard(self._supervisor, self._emit, self._note)
         self._level = "info"
-        self._over = False
+        self._over = self._serving = False
 
     def run(self) -> int:
         """Serve until the daemon has no more orders. Returns the exit code."""
@@ -81,7 +83,7 @@ class Server:
     def _end(self) -> None:
         self._shard.end()
         try:
-            self._supervisor.close()
+            self._supervisor.close(CLOSE_S if self._serving else LOADING_S)
         except WorkerFailed as exc:
             log.warning("%s; the process ends without waiting", exc)
             return
@@ -110,6 +112,7 @@ class Server:
     def _do_take_over(self, changed: frozenset[str]) -> None:
         self._supervisor.stop([_Preparing.name])
         set_level(self._level)
+        self._serving = True
         self._shard.take_over(changed)
 
     def _do_let_go(self, *args: Any) -> None:

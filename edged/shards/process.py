@@ -165,6 +165,8 @@ class ShardProcess:
 
     def close(self) -> None:
         """Wait for its end, by force if need be."""
+        if not self._ends_s:
+            self.end()
         self._channel.close()
         self._socket.close()
         try:

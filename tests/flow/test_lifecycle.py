@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 import zmq
@@ -55,6 +56,40 @@ def test_sigterm_at_any_moment_ends_it_with_0_and_leaves_nothing(site, task, loo
         assert (child.stop(), left) == (0, []), f"after {delay_s:.3f} s: {log.read_text()}"
         assert took_s < 5, f"after {delay_s:.3f} s it took {took_s:.1f} s"
         assert "Traceback" not in log.read_text()
+
+
+@pytest.fixture
+def slow(tmp_path):
+    """The environment with a plug-in parser `slow`, whose constructor makes the file `begun` and takes its time."""
+    info = tmp_path / "plugins" / "slow-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: slow\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[edged.parsers]\nslow = slow:Slow\n")
+    code = f"""
+        import time
+        from pathlib import Path
+
+        from edged.tasks.yolo import Yolov8
+
+        class Slow(Yolov8):
+            def __init__(self, model, settings):
+                Path({str(tmp_path / "begun")!r}).touch()
+                time.sleep(60)
+    """
+    (info.parent / "slow.py").write_text(dedent(code))
+    return {"PYTHONPATH": os.pathsep.join([str(info.parent), os.environ.get("PYTHONPATH", "")])}
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_an_end_is_not_put_off_until_all_is_loaded(daemon, site, task, looped, tmp_path, slow, processes):
+    tasks = {"t": task("a"), "u": task("b", net={"parser": "slow"})}
+    config = site({"a": looped, "b": looped}, tasks, {"scheduler": {"processes": processes}})
+    running = daemon(config, wait=False, **slow)
+    until((tmp_path / "begun").exists, what="the slow parser")
+    running.process.send_signal(signal.SIGINT)
+    running.stop()
+    assert "stopping: SIG" in running.log
+    assert "is killed" not in running.log
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

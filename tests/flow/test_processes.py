@@ -215,6 +215,7 @@ def test_a_fault_that_only_loading_finds_is_told_with_its_line_and_nothing_start
     assert done.returncode == 78
     assert "t.yaml:1: model" in done.stderr
     assert "Traceback" not in done.stderr
+    assert "is killed" not in done.stderr
 
 
 @pytest.fixture
