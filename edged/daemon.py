@@ -30,7 +30,7 @@ from edged.reload import Difference, Keys, Loaded, Readings, Refused, Reloader, 
 from edged.results import Result
 from edged.rundir import RuntimeLock, control_endpoint, publish_endpoint, runtime_directory
 from edged.scheduler.activation import Activation
-from edged.scheduler.admission import admit
+from edged.scheduler.admission import admit_all
 from edged.scheduler.budget import Budget
 from edged.scheduler.heat import Heat, Limit
 from edged.scheduler.planner import make_plan
@@ -313,14 +313,11 @@ class Daemon:
         Raises:
             UsageError: one of them does not fit, and the configuration wants such a task refused.
         """
+        new = [name for name in names if self._plan.tasks[name].state is TaskState.INACTIVE]
         wishes = demands(self._config, self._lineup, self._activation)
-        stock = self._stock.supplies(self._fleet.cameras())
-        machine = self._budget.machine()
+        stock, machine = self._stock.supplies(self._fleet.cameras()), self._budget.machine()
         told = {}
-        for name in names:
-            if self._plan.tasks[name].state is not TaskState.INACTIVE:
-                continue
-            admission = admit(wishes, stock, machine, self._plan, name)
+        for name, admission in admit_all(wishes, stock, machine, self._plan, new).items():
             told[name] = f"{admission.breaks}; {admission.numbers}" if admission.breaks else admission.numbers
             fits = admission.breaks is None and admission.granted_hz >= admission.wanted_hz
             blocked = name in self._lineup.blocked

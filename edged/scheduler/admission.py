@@ -23,6 +23,25 @@ class Admission:
     breaks: str | None = None
 
 
+def admit_all(
+    demands: Iterable[Demand],
+    supplies: Iterable[Supply],
+    machine: Machine,
+    previous: Plan,
+    tasks: Iterable[str],
+) -> dict[str, Admission]:
+    """Return what each of some tasks would get if all of them were activated now; arguments as of `admit`.
+
+    Each is asked about with those of higher priority active, and of equal priority with those named before it.
+    """
+    wishes, cameras = {demand.task: demand for demand in demands}, tuple(supplies)
+    found: dict[str, Admission] = {}
+    for task in sorted(tasks, key=lambda name: -wishes[name].priority):
+        found[task] = admit(wishes.values(), cameras, machine, previous, task)
+        wishes[task] = replace(wishes[task], active=True)
+    return found
+
+
 def admit(
     demands: Iterable[Demand],
     supplies: Iterable[Supply],
