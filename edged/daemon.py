@@ -16,6 +16,7 @@ from edged.assembly import Lineup, guards, plain_endpoints
 from edged.camera.worker import CameraReport
 from edged.cameras import gpu_of
 from edged.config import Config, Secrets
+from edged.control.ration import Ration
 from edged.control.server import ControlServer, Request
 from edged.engine_room import devices_of, places_of
 from edged.errors import ConfigError, EdgedError, UsageError, WorkerFailed
@@ -52,6 +53,7 @@ log = logging.getLogger(__name__)
 TICK_S = 0.1
 STATUS_S = 1.0
 INBOX_MAX = 256
+REQUESTS_S = 0.03  # of each tick's time
 LOOK_S = 0.05
 STOPS = frozenset({signal.SIGTERM, signal.SIGINT})
 
@@ -93,6 +95,7 @@ class Daemon:
         self._config, self._secrets = config, secrets
         self.boot = random_source.token_hex(8)
         self._inbox: Inbox[Event] = Inbox()
+        self._requests = Ration(self._answer, REQUESTS_S)
         self._service = Service()
         self._supervisor = Supervisor(watchdog_s=self._service.watchdog_s)
         self._plan = Plan()
@@ -171,6 +174,7 @@ class Daemon:
             if now_s >= next_tick_s:
                 next_tick_s = now_s + TICK_S
                 self._tick()
+                self._requests.renew()
             if now_s >= next_status_s:
                 next_status_s = now_s + STATUS_S
                 self._limits = self._heat.limits(self._telemetry.newest)
@@ -204,7 +208,7 @@ class Daemon:
 
     def _obey(self, event: Event) -> None:
         if isinstance(event, Request):
-            self._answer(event)
+            self._requests.add(event)
         elif isinstance(event, Look):
             self._looking = False  # before the plan is made: what changes from here on asks for the next one
             self._replan()
@@ -331,7 +335,7 @@ class Daemon:
         return self._task_list({})
 
     def _submit(self, request: Request) -> bool:
-        if len(self._inbox) >= INBOX_MAX:
+        if len(self._inbox) + len(self._requests) >= INBOX_MAX:
             return False
         self._inbox.put(request)
         return True
