@@ -177,7 +177,7 @@ class Daemon:
                 self._requests.renew()
             if now_s >= next_status_s:
                 next_status_s = now_s + STATUS_S
-                self._limits = self._heat.limits(self._telemetry.newest)
+                self._limits = self._heat.limits(self._telemetry.recent())
                 self._publish_status()
             event = self._inbox.get(max(0.0, next_tick_s - time.monotonic()))
             if isinstance(event, Stop):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 from edged.telemetry.readings import Telemetry
@@ -10,10 +11,11 @@ from edged.telemetry.sensors import Sensors
 from edged.waiting import make_tokens
 
 EVERY_S = 1.0
+OLD_S = 10.0
 
 
 class TelemetryWorker:
-    """Reads all sensors once a second. `newest` and `wake` are for any thread.
+    """Reads all sensors once a second. `newest`, `recent` and `wake` are for any thread.
 
     Args:
         find: finds the sensors, in this worker's thread: a GPU's driver may take seconds to answer first.
@@ -30,6 +32,11 @@ class TelemetryWorker:
     def newest(self) -> Telemetry:
         """What was read last; without any reading before the first pass."""
         return self._newest
+
+    def recent(self) -> Telemetry:
+        """Return what was read last, or no reading where that is too long ago to go by: a driver may hang for ever."""
+        newest = self._newest
+        return newest if time.monotonic_ns() - newest.mono_ns <= OLD_S * 1e9 else Telemetry()
 
     def run(self, stop: threading.Event, beat: Callable[[], None]) -> None:
         """Read until `stop` is set."""

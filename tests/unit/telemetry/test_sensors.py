@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import sys
 import threading
+import time
 from types import SimpleNamespace
 
 import boards
@@ -13,7 +15,7 @@ from parts import until
 
 from edged.telemetry.readings import Clock, Load, Memory, Rail, Telemetry, Temperature
 from edged.telemetry.sensors import SLOW_MAX, SLOW_S, Sensors
-from edged.telemetry.worker import TelemetryWorker
+from edged.telemetry.worker import OLD_S, TelemetryWorker
 
 
 @pytest.fixture(autouse=True)
@@ -239,3 +241,26 @@ def test_the_thread_reads_again_and_again_and_ends_when_it_is_told(tmp_path):
         thread.join(5)
     assert not thread.is_alive()
     assert len(beats) >= 3
+
+
+def test_readings_that_are_too_old_are_told_and_not_gone_by():
+    """A driver that hangs leaves the last ones for ever."""
+    hot, seconds = (Temperature("cpu-thermal", 99.0, 99.0),), itertools.cycle([0, 2 * OLD_S])
+
+    class Hanging:
+        def read(self):
+            return Telemetry(time.monotonic_ns() - int(next(seconds) * 1e9), hot)
+
+    worker, stop = TelemetryWorker(Hanging), threading.Event()
+    assert worker.recent() == Telemetry()
+    thread = threading.Thread(target=worker.run, args=(stop, lambda: None))
+    thread.start()
+    try:
+        until(lambda: worker.recent().temperatures == hot, what="a pass")
+        worker.wake()
+        until(lambda: worker.newest.temperatures == hot and worker.recent() == Telemetry(), what="an old one")
+    finally:
+        stop.set()
+        worker.wake()
+        thread.join(5)
+    assert not thread.is_alive()
