@@ -55,6 +55,7 @@ STATUS_S = 1.0
 INBOX_MAX = 256
 REQUESTS_S = 0.03  # of each tick's time
 LOOK_S = 0.05
+GIVE_UP_S = 1.0  # in which a thread that failed ends; one that is silent does not
 STOPS = frozenset({signal.SIGTERM, signal.SIGINT})
 
 
@@ -102,6 +103,7 @@ class Daemon:
         self._costs: dict[str, Cost] = {}
         self._states: dict[str, dict[str, Any]] = {}
         self._readings: Readings[Request] = Readings(self._read_again)
+        self._reload_hangs = False
         self._started_with = config.edged
         self._looking = False
         with ExitStack() as undo:
@@ -201,7 +203,7 @@ class Daemon:
             text = "%s: the daemon goes on without it: %s"
             log.error(text, lost.name, lost.error, extra=about(event="worker_lost"))
             if lost.name == Reloader.name:
-                self._refuse_reload(lost.error)
+                self._give_up_reload(lost.error)
         required = [name for name, task in self._config.tasks.items() if task.required]
         answered = {task for (task, _) in self._publisher.sent()}
         self._service.tick(self._plan, reports, required, answered, self._lineup.blocked)
@@ -214,10 +216,8 @@ class Daemon:
             self._replan()
         elif isinstance(event, Reload):
             self._readings.ask(None)
-        elif isinstance(event, Loaded):
-            self._take_over(event)
-        elif isinstance(event, Refused):
-            self._refuse_reload(event.error)
+        elif isinstance(event, (Loaded, Refused)):
+            self._end_reload(event)
 
     def _replan(self, reports: Mapping[str, CameraReport] | None = None) -> None:
         """Make a plan of what is now, and bring the running workers to it. Equal plans change nothing."""
@@ -360,12 +360,35 @@ class Daemon:
     # ---- reload ------------------------------------------------------------------------------------------------------
 
     def _read_again(self) -> None:
+        if self._reload_hangs:
+            self._refuse_reload(
+                WorkerFailed("the reload before this one hangs; restart the daemon, or try it again later")
+            )
+            return
         log.info("reading the configuration again", extra=about(event="reload"))
         self._service.reloading()
         self._supervisor.start(Reloader(self._config.directory, self._fleet.prepare, self._inbox.put), ONCE)
 
-    def _refuse_reload(self, error: Exception) -> None:
+    def _end_reload(self, outcome: Loaded | Refused) -> None:
         self._supervisor.stop([Reloader.name])
+        if self._reload_hangs:  # and was refused already
+            self._reload_hangs = False
+            log.info("the reload that hung has ended; nothing has changed", extra=about(event="reload_refused"))
+            if isinstance(outcome, Loaded):
+                self._fleet.discard()
+        elif isinstance(outcome, Loaded):
+            self._take_over(outcome)
+        else:
+            self._refuse_reload(outcome.error)
+
+    def _give_up_reload(self, error: WorkerFailed) -> None:
+        try:
+            self._supervisor.stop([Reloader.name], GIVE_UP_S)
+        except WorkerFailed:
+            self._reload_hangs = True
+        self._refuse_reload(error)
+
+    def _refuse_reload(self, error: Exception) -> None:
         text = "the configuration was not taken over, nothing has changed:\n%s"
         log.error(text, error, extra=about(event="reload_refused"))
         self._service.reloaded()
@@ -375,7 +398,6 @@ class Daemon:
 
     def _take_over(self, loaded: Loaded) -> None:
         """Apply a changed configuration: what is equal in both goes on as it runs."""
-        self._supervisor.stop([Reloader.name])
         found = difference(self._config, loaded.config, self._secrets, loaded.secrets, self._started_with)
         found = replace(found, cameras=found.cameras | self._moved(loaded, found))
         found = self._with_keys(loaded, found)

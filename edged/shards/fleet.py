@@ -80,6 +80,11 @@ class Fleet:
         self._next = _Setting({**self._now.placed, **placed}, tuple(placed), lineups)
         return whole
 
+    def discard(self) -> None:
+        """Forget what was prepared. After `prepare` has ended."""
+        for part in self._parts:
+            part.discard()
+
     def take_over(self, changed: frozenset[str]) -> None:
         """Put what was prepared into service, and start the cameras that are new in it or changed."""
         self._now = self._next

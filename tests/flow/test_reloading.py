@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import socket
 import threading
 import time
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 from parts import edged, until, write_model
@@ -455,3 +457,54 @@ def test_a_stop_does_not_wait_for_a_reload(daemon, site, first, task, tmp_path):
     until(lambda: "reading the configuration again" in other.log, 5, "the reload")
     other.stop()
     assert "taken over" not in other.log
+
+
+@pytest.fixture
+def slow(tmp_path):
+    """The environment with a plug-in parser `slow`, made for as long as the file `hold` is there; who waits for that is
+    soon taken to hang."""
+    info = tmp_path / "plugins" / "slow-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: slow\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[edged.parsers]\nslow = slow:Slow\n")
+    code = f"""
+        import time
+        from dataclasses import replace
+        from pathlib import Path
+
+        import edged.daemon
+        from edged.tasks.yolo import Yolov8
+
+        edged.daemon.ONCE = replace(edged.daemon.ONCE, silence_s=0.3)
+
+        class Slow(Yolov8):
+            def __init__(self, model, settings):
+                while Path({str(tmp_path / "hold")!r}).exists():
+                    time.sleep(0.01)
+                super().__init__(model, settings)
+    """
+    (info.parent / "slow.py").write_text(dedent(code))
+    return {"PYTHONPATH": os.pathsep.join([str(info.parent), os.environ.get("PYTHONPATH", "")])}
+
+
+def test_a_reload_that_hangs_is_refused_and_the_daemon_goes_on(daemon, site, task, first, slow, tmp_path):
+    there = Site(Path(), first[0], {"t": task("kept", net={"parser": "slow"})})
+    there.folder = site(there.cameras, there.tasks)
+    running = daemon(there.folder, **slow)
+    there.tasks["more"] = task("other", net={"parser": "slow", "score_min": 0.3})
+    there.write()
+    (tmp_path / "hold").touch()
+    with (
+        pytest.raises(CommandRefused, match=r"^reload: silent for ") as caught,
+        Control(running.child.control, 20) as own,
+    ):
+        own.request("reload")
+    assert caught.value.code == "failed"
+    with pytest.raises(CommandRefused, match="the reload before this one hangs"):
+        running.request("reload")
+    first_result(running, "t/kept")
+    (tmp_path / "hold").unlink()
+    until(lambda: "the reload that hung has ended" in running.log, what="its end")
+    assert names(running) == {"t"}
+    assert running.request("reload")["changed"] == ["task more added"]
+    first_result(running, "more/other")
