@@ -31,7 +31,7 @@ class Service:
         self.watchdog_s = watchdog_s()
         self._feed_s = min(FEED_MAX_S, (self.watchdog_s or FEED_MAX_S) / FEEDS)
         self._next_feed_s = self._next_status_s = 0.0
-        self._ready = False
+        self._ready = self._owes_ready = False  # owes: it was said, and not taken
         self._status = ""
         self._lost: dict[str, int] = {}  # camera: Unix time when it was last running, or first wanted
         self._failed: set[str] = set()  # cameras in a back-off, also while they try again
@@ -68,12 +68,13 @@ class Service:
     def reloading(self) -> None:
         """Say that a changed configuration is being read."""
         if self._ready:
+            self._owes_ready = False
             notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def reloaded(self) -> None:
         """Say that it was taken over, or refused."""
         if self._ready:
-            notify("READY=1")
+            self._owes_ready = not notify("READY=1")
 
     def stopping(self) -> None:
         """Say that the daemon ends."""
@@ -109,9 +110,11 @@ class Service:
         if ready:
             self._ready = True
             log.info("ready: %s", status, extra=about(event="ready"))
+        ready = ready or self._owes_ready
         if ready or status != self._status:
-            self._status = status
-            notify(*(("READY=1",) if ready else ()), f"STATUS={status}")
+            taken = notify(*(("READY=1",) if ready else ()), f"STATUS={status}")
+            self._owes_ready = ready and not taken
+            self._status = status if taken else ""  # a systemd that takes nothing for a while is told again
 
     def _words(
         self,

@@ -116,3 +116,42 @@ def test_the_status_has_an_end(told):
     tick(Service(), {"car": TaskPlan(TaskState.INACTIVE, (), 0.0, "")}, {}, blocked=blocked, modes={})
     (text,) = told()
     assert len(text.partition("STATUS=")[2]) == STATUS_MAX
+
+
+def test_what_a_busy_systemd_does_not_take_is_said_again(told, monkeypatch):
+    monkeypatch.setattr("edged.notify.PATIENCE_S", 0.01)
+    service = Service()
+
+    def busy():
+        """Let other services fill its queue."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+            other.setblocking(False)
+            other.connect(os.environ["NOTIFY_SOCKET"])
+            with pytest.raises(BlockingIOError):
+                while True:
+                    other.send(b"X=1")
+
+    def heard():
+        return [text for text in told() if text != "X=1"]
+
+    ready = "READY=1\nSTATUS=0 of 0 cameras running"
+    busy()
+    tick(service, {}, {}, modes={})
+    assert heard() == []
+    tick(service, {}, {}, modes={})
+    tick(service, {}, {}, modes={})
+    assert heard() == [ready], "once it is taken it is not said again"
+    service.reloading()
+    assert [text.partition("\n")[0] for text in heard()] == ["RELOADING=1"]
+    busy()
+    service.reloaded()
+    assert heard() == []
+    tick(service, {}, {}, modes={})
+    tick(service, {}, {}, modes={})
+    assert heard() == [ready]
+    busy()
+    lost = {"left": report(BACKOFF)}
+    tick(service, {}, lost, modes={"left": Mode.HOT})
+    assert heard() == []
+    tick(service, {}, lost, modes={"left": Mode.HOT})
+    assert heard() == ["STATUS=0 of 1 cameras running"]
