@@ -23,7 +23,8 @@ class IsolatedSource:
 
     Pictures come through a ring of shared memory without a name; they lie there until they are released, and may
     outlive the source. A call that does not return in time ends that process: the camera's worker opens another one.
-    After `ABANDONED_MAX` of them within a minute Argus is asked to be restarted, where the camera is one of its.
+    After `ABANDONED_MAX` of them within a minute, or more where its limit is long, a restart of Argus is asked
+    for, where the camera is one of its.
     """
 
     target: ClassVar[str]

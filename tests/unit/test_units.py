@@ -60,6 +60,14 @@ def test_the_doctor_is_confined_as_the_daemon_is():
     assert len(values[0]) == len(same)
 
 
+def test_what_is_asked_for_while_argus_rests_counts_as_asked_for_once_more():
+    """Its path unit would start it again for a file that is there at its end."""
+    commands = [value for _, name, value in options(UNITS / "edged-argus.service") if name == "ExecStart"]
+    (asked,) = [value for _, name, value in options(UNITS / "edged-argus.path") if name == "PathExists"]
+    assert commands[0] == commands[-1] == f"/bin/rm -rf {asked}"
+    assert commands[-2].startswith("/bin/sleep ")
+
+
 @pytest.mark.parametrize("path", sorted(UNITS.glob("*.*")), ids=lambda path: path.name)
 def test_no_option_is_newer_than_systemd_249(path):
     if path.is_file():

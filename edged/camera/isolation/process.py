@@ -24,6 +24,7 @@ from edged.rundir import ask_for
 CHILD = "edged.camera.isolation.child"
 ABANDONED_MAX = 3
 ABANDONED_WINDOW_S = 60.0
+AGAIN_S = 3.0  # at most, until a source that was abandoned is opened again
 END_S = 1.0  # for a process to end by itself, or after SIGKILL
 
 
@@ -35,19 +36,26 @@ class Abandoned:
         self._lock = threading.Lock()
         self._times_s: dict[str, list[float]] = {}
         self._undead: dict[str, subprocess.Popen[bytes]] = {}
+        self._counted_s: dict[str, float] = {}
 
-    def note(self, driver: str) -> int:
-        """Count one more of a driver's sources, and return how many there were within the window."""
+    def note(self, driver: str, limit_s: float) -> int:
+        """Count one more of a driver's sources, and return how many there were within the window of their limit."""
         with self._lock:
-            now_s = self._clock()
-            recent = [at_s for at_s in self._times_s.get(driver, []) if now_s - at_s < ABANDONED_WINDOW_S]
+            now_s, window_s = self._clock(), window_of(limit_s)
+            recent = [at_s for at_s in self._times_s.get(driver, []) if now_s - at_s < window_s]
             self._times_s[driver] = [*recent, now_s]
             return len(recent) + 1
+
+    def forgive(self, driver: str) -> None:
+        """Count anew: its daemon is restarted, and those that hung together are one case."""
+        with self._lock:
+            self._times_s.pop(driver, None)
 
     def keep(self, camera: str, process: subprocess.Popen[bytes]) -> None:
         """Remember a process that hangs in a system call, to be collected once it ends."""
         with self._lock:
             self._undead[camera] = process
+            self._counted_s[camera] = self._clock()
 
     def undead(self, camera: str) -> int | None:
         """Return the id of a camera's process that hangs in a system call, None where there is none."""
@@ -57,6 +65,20 @@ class Abandoned:
                 return None if process is None else process.pid
             del self._undead[camera]
             return None
+
+    def hangs_on(self, camera: str, limit_s: float) -> bool:
+        """Tell, once in each `limit_s`, that a process which does not end stands for one more source that hangs."""
+        with self._lock:
+            now_s = self._clock()
+            if now_s - self._counted_s[camera] < limit_s:
+                return False
+            self._counted_s[camera] = now_s
+            return True
+
+
+def window_of(limit_s: float) -> float:
+    """Return the time within which sources that hang are one case: at least what one camera needs for so many."""
+    return max(ABANDONED_WINDOW_S, ABANDONED_MAX * (limit_s + AGAIN_S))
 
 
 ABANDONED = Abandoned()
@@ -76,11 +98,12 @@ class SourceProcess:
     """
 
     def __init__(self, target: str, opening: Opening, limit_s: float) -> None:
-        self._opening = opening
+        self._opening, self._limit_s = opening, limit_s
         self._closed = False
         if (pid := ABANDONED.undead(opening.camera)) is not None:
+            words = self._count() if ABANDONED.hangs_on(opening.camera, limit_s) else ""
             raise CameraError(
-                f"the process of its last source, {pid}, hangs in the kernel; it is opened when that ends"
+                f"the process of its last source, {pid}, hangs in the kernel; it is opened when that ends{words}"
             )
         try:
             self._start()
@@ -197,12 +220,19 @@ class SourceProcess:
         return CameraError(f"the process of its source {how}")
 
     def _abandon(self, limit_s: float) -> CameraError:
-        """End a source that hangs. After too many of Argus, a daemon of its own, that is asked to be restarted."""
+        """End a source that hangs."""
         self._kill()
+        return CameraStalled(f"its source did not return within {limit_s:g} s and was abandoned{self._count()}")
+
+    def _count(self) -> str:
+        """Count a source that hangs. After too many of Argus, a daemon of its own, that is asked to be restarted."""
         argus = self._opening.scheme == "csi"
-        count = ABANDONED.note("argus" if argus else self._opening.camera)
-        text = f"its source did not return within {limit_s:g} s and was abandoned"
-        if count >= ABANDONED_MAX:
-            text += f", {count} times within {ABANDONED_WINDOW_S:g} s"
-            text += "; a restart of Argus is asked for" if argus and ask_for("argus") else ""
-        return CameraStalled(text)
+        driver = "argus" if argus else self._opening.camera
+        count = ABANDONED.note(driver, self._limit_s)
+        if count < ABANDONED_MAX:
+            return ""
+        text = f", {count} times within {window_of(self._limit_s):g} s"
+        if argus and ask_for("argus"):
+            ABANDONED.forgive(driver)
+            text += "; a restart of Argus is asked for"
+        return text

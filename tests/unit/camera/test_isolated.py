@@ -179,8 +179,50 @@ def test_a_camera_whose_process_hangs_in_the_kernel_is_opened_when_that_ends(mon
 def test_abandoned_sources_are_forgotten_after_a_minute():
     times_s = iter((0.0, 30.0, 59.0, 61.0, 130.0))
     abandoned = Abandoned(lambda: next(times_s))
-    counts = [abandoned.note("front") for _ in range(5)]
+    counts = [abandoned.note("front", 0.1) for _ in range(5)]
     assert counts == [1, 2, 3, 3, 1]
+
+
+@pytest.mark.parametrize("limit_s", [0.1, 14.0, 19.0, 100.0, 310.0])
+def test_three_hangs_of_one_camera_are_one_case_however_long_it_may_take(limit_s):
+    now = [0.0]
+    abandoned = Abandoned(lambda: now[0])
+    for count in (1, 2, 3):
+        now[0] += limit_s + 2.5
+        assert abandoned.note("argus", limit_s) == count
+
+
+def hang(camera, scheme="csi"):
+    """Return what is said of an opening that hangs."""
+    with pytest.raises(CameraError) as caught:
+        isolation_process.SourceProcess(
+            IsolatedOdd.target, Opening(camera, scheme, "open=hang", str, rate_hz=25), limit_s=0.3
+        )
+    return str(caught.value)
+
+
+def test_cameras_that_hang_together_ask_for_one_restart_of_argus(monkeypatch, tmp_path):
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    asked = [hang(f"csi{number}").endswith("; a restart of Argus is asked for") for number in range(5)]
+    assert asked == [False, False, True, False, False]
+    assert [path.name for path in tmp_path.iterdir()] == ["restart-argus"]
+
+
+def test_a_process_that_does_not_end_counts_again_and_again_and_not_with_each_attempt(monkeypatch, tmp_path):
+    now = [100.0]
+    monkeypatch.setattr(isolation_process, "ABANDONED", Abandoned(lambda: now[0]))
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    hang("front")
+    with subprocess.Popen(["sleep", "60"]) as undead:
+        isolation_process.ABANDONED.keep("front", undead)
+        texts = []
+        for _ in range(10):
+            now[0] += 0.125
+            texts.append(hang("front"))
+        undead.kill()
+    ends = "the process of its last source, {}, hangs in the kernel; it is opened when that ends"
+    again = ", 3 times within 60 s; a restart of Argus is asked for"
+    assert texts == [ends.format(undead.pid) + (again if number == 5 else "") for number in range(10)]
 
 
 def test_a_source_that_hangs_in_close_is_ended():
