@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from contextlib import suppress
@@ -15,6 +14,7 @@ from typing import IO, Any
 
 from edged.client import Control, Subscriber
 from edged.errors import BackendUnavailable, NoAnswer
+from edged.processes import python
 from edged.rundir import control_endpoint, publish_endpoint
 
 CLOCK_TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
@@ -38,7 +38,7 @@ class DaemonProcess:
         self.publish = publish_endpoint(self.rundir)
         self.control = control_endpoint(self.rundir)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "edged", "--config", str(config), "run"],
+            python("edged", "--config", str(config), "run"),
             env={**os.environ, **(environment or {}), "RUNTIME_DIRECTORY": str(self.rundir)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

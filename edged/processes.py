@@ -6,6 +6,7 @@ import ctypes
 import os
 import resource
 import signal
+import sys
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
@@ -34,3 +35,12 @@ def rss_mb() -> float:
 def environment() -> dict[str, str]:
     """Return the environment for a child: the service manager is the parent's to talk to."""
     return {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
+
+
+def python(module: str, *arguments: str) -> list[str]:
+    """Return the command that runs a module in a Python as ours is.
+
+    Where ours is isolated (`-I`) so is that: else it would first look for modules in the folder that it is started in,
+    which may be anybody's.
+    """
+    return [sys.executable, *(["-I"] if sys.flags.isolated else []), "-m", module, *arguments]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edged.doctor.probe import PROBES
+from edged.processes import python
 
 LIMIT_S = 10.0
 CONFIGURATION = "configuration"
@@ -68,9 +68,10 @@ def _engines(config: Path) -> Answer:
 
 def _run(module: str, *args: str) -> subprocess.CompletedProcess[bytes] | str:
     """Return an ended process, or how it failed to end."""
-    command = [sys.executable, "-m", module, *args]
     try:
-        ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=LIMIT_S, check=False)
+        ended = subprocess.run(
+            python(module, *args), stdin=subprocess.DEVNULL, capture_output=True, timeout=LIMIT_S, check=False
+        )
     except subprocess.TimeoutExpired:
         return f"did not answer within {LIMIT_S:g} s"
     except OSError as exc:

@@ -7,7 +7,6 @@ import os
 import socket
 import struct
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -21,7 +20,7 @@ from edged.camera.worker import CameraReport
 from edged.config import Config, Secrets
 from edged.errors import EdgedError, WorkerFailed
 from edged.plan import Plan
-from edged.processes import environment
+from edged.processes import environment, python
 from edged.shards.shard import Emit, Measured, Routes, ShardReport
 from edged.waiting import make_tokens
 from edged.work import Cost
@@ -69,7 +68,7 @@ class ShardProcess:
             arguments = [str(theirs.fileno()), self.name, str(os.getpid()), str(watchdog_s or 0)]
             try:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", CHILD, *arguments],
+                    python(CHILD, *arguments),
                     stdin=subprocess.DEVNULL,
                     pass_fds=(theirs.fileno(),),
                     start_new_session=True,

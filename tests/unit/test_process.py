@@ -9,9 +9,11 @@ import stat
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
+import edged
 from edged.errors import BackendUnavailable, UsageError
 from edged.log import start_logging
 from edged.notify import notify
@@ -50,6 +52,23 @@ def test_no_library_reports_its_use_or_keeps_notes_for_that(tmp_path, model):
     environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"} | own
     subprocess.run([sys.executable, "-c", program], env=environment, check=True, cwd=tmp_path)
     assert list(tmp_path.rglob("*")) == []
+
+
+@pytest.mark.parametrize("isolated", [True, False])
+def test_an_isolated_daemons_children_take_no_module_from_the_folder_they_start_in(tmp_path, isolated):
+    """As `sudo edged doctor` in a folder that others write: its launcher says -I, and so must what it starts."""
+    (tmp_path / "json.py").write_text("import pathlib\npathlib.Path('taken').touch()\n")
+    program = (
+        "import subprocess, edged.processes\nsubprocess.run(edged.processes.python('edged.doctor.probe', 'zmq', '.'))"
+    )
+    how = ["-I"] if isolated else []
+    subprocess.run([sys.executable, *how, "-c", program], cwd=tmp_path, capture_output=True, check=False)
+    assert (tmp_path / "taken").exists() is not isolated
+
+
+def test_every_python_that_is_started_is_started_so():
+    sources = Path(edged.__file__).parent.rglob("*.py")
+    assert [path.name for path in sources if '"-m"' in path.read_text("utf-8")] == ["processes.py"]
 
 
 @pytest.fixture

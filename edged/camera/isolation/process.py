@@ -7,7 +7,6 @@ import os
 import select
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from edged.camera.base import CameraStalled, Opening
 from edged.camera.isolation import wire
 from edged.camera.isolation.lines import Lines
 from edged.errors import CameraError
-from edged.processes import environment
+from edged.processes import environment, python
 from edged.rundir import ask_for
 
 CHILD = "edged.camera.isolation.child"
@@ -131,7 +130,7 @@ class SourceProcess:
             self._lines = Lines(output, self._opening.camera, self._opening.redact)
             undo.callback(os.close, output)
             self._process = subprocess.Popen(
-                [sys.executable, "-m", CHILD, str(channel.fileno()), str(os.getpid())],
+                python(CHILD, str(channel.fileno()), str(os.getpid())),
                 stdin=subprocess.DEVNULL,
                 stdout=their_output,
                 stderr=their_output,

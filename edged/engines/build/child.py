@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 from edged.errors import BackendUnavailable, ConfigError, EdgedError, NoAnswer, UsageError, WorkerFailed
+from edged.processes import python
 
 NICE = 10
 LIMIT_S = 1800.0
@@ -37,7 +37,7 @@ def run_child(arguments: Sequence[str], what: str, limit_s: float = LIMIT_S) -> 
         NoAnswer: it took longer than `limit_s` and was ended.
         EdgedError: its own error, of the same kind; or it died.
     """
-    command = [sys.executable, "-m", "edged", *arguments, "--parent", str(os.getpid())]
+    command = python("edged", *arguments, "--parent", str(os.getpid()))
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
         try:
             output, _ = process.communicate(timeout=limit_s)
