@@ -1,4 +1,4 @@
-"""Camera nodes of this machine, and what the configuration's cameras stand on. None is opened."""
+"""Camera nodes of this machine, and what the configuration's cameras stand on. None is opened here."""
 
 from __future__ import annotations
 
@@ -45,17 +45,24 @@ def configured(cameras: Sequence[Mapping[str, str]], answers: Answers, who: Who)
         if not usable:
             wrong, remedy = f"no back end of {', '.join(names)} works", "see decoders above, or libraries"
         else:
-            wrong, remedy = _place(scheme, place, who)
+            wrong, remedy = _place(scheme, place, answers, who)
         found = f"{scheme}:{place} through {usable[0]}" if usable and place else f"{scheme} through {', '.join(usable)}"
         yield line(GROUP, f"camera {camera['id']}", found, wrong, remedy)
 
 
-def _place(scheme: str, place: str, who: Who) -> tuple[str, str]:
+def _place(scheme: str, place: str, answers: Answers, who: Who) -> tuple[str, str]:
     """Return what is wrong with a place, and the remedy."""
     if scheme == "csi":
         if not ARGUS.exists():
             return f"{ARGUS} is not there: Argus does not run, or cannot be seen", "systemctl start nvargus-daemon"
         return ("", "") if who.may(ARGUS, os.W_OK) else (f"{who.name} may not use {ARGUS}", who.lacks_group(ARGUS))
+    if scheme == "v4l2" and place.startswith("bus:"):
+        buses = answers["buses"]
+        if buses.get("held"):  # a daemon has the cameras, and looks for this one itself
+            return "", ""
+        if place not in buses.get("nodes", {}):
+            return buses.error or buses.get("errors", {}).get(place, ""), "see the names above, or the cable"
+        place = buses.found["nodes"][place]
     path = Path("/dev/shm", place) if scheme == "shm" else Path(place)  # noqa: S108
     if scheme not in ("v4l2", "file", "shm"):
         return "", ""

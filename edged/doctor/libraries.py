@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from edged.doctor.line import Line, line
+from edged.doctor.probe import PACKETS
 from edged.doctor.probing import Answers
 
 NEEDED = {
@@ -39,7 +40,9 @@ def decoders(answers: Answers) -> Iterator[Line]:
     yield line("decoders", "pyav", f"software: {', '.join(av.get('codecs', ()))}", av.error, "see av above")
     elements = gst.get("elements", ())
     found = f"{gst.get('version', '')}: {', '.join(elements) or 'none of the elements edged uses'}"
-    yield line("decoders", "gstreamer", found, gst.error, GST, needed=gst.installed)
+    lacking = [name for name in PACKETS if name not in elements]
+    wrong = gst.error or (f"{found}; no {', '.join(lacking)} for compressed streams" if lacking else "")
+    yield line("decoders", "gstreamer", found, wrong, GST, needed=gst.installed and bool(gst.error))
     remedy = "on JetPack 5 and 6: build jetson-utils (branch master) for this Python; docs/jetson.md"
     yield line("decoders", "jetson_utils", "can be imported", jetson.error, remedy, needed=jetson.installed)
     wrong = "" if "nvv4l2decoder" in elements else "no nvv4l2decoder: streams are decoded on the CPU"

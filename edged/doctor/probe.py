@@ -14,10 +14,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from edged.errors import EdgedError
+from edged.doctor.service import daemon_runs
+from edged.errors import CameraError, EdgedError
 
 CODECS = ("h264", "hevc", "mjpeg", "av1")
-ELEMENTS = ("nvarguscamerasrc", "nvv4l2decoder", "nvvidconv", "v4l2src", "rtspsrc", "avdec_h264")
+PACKETS = ("parsebin", "h264parse", "h265parse")  # no compressed stream without
+ELEMENTS = ("nvarguscamerasrc", "nvv4l2decoder", "nvvidconv", "v4l2src", "rtspsrc", *PACKETS, "avdec_h264")
 
 
 def _library(module: str) -> Callable[[Path], dict[str, Any]]:
@@ -128,6 +130,23 @@ def _configuration(config: Path) -> dict[str, Any]:
     }
 
 
+def _buses(config: Path) -> dict[str, Any]:
+    """Look for the cameras that are named by their bus: each node is opened to ask who it is, unless a daemon runs."""
+    from edged.camera.v4l2.find import BUS, locate
+    from edged.config import load_config
+
+    held = daemon_runs()
+    nodes: dict[str, str] = {}
+    errors: dict[str, str] = {}
+    places = [camera.source.rest for camera in load_config(config).cameras.values() if camera.source.scheme == "v4l2"]
+    for place in () if held else (place for place in places if place.startswith(BUS)):
+        try:
+            nodes[place] = locate(place)
+        except CameraError as exc:
+            errors[place] = str(exc)
+    return {"held": held, "nodes": nodes, "errors": errors}
+
+
 def _callback(_: Path) -> dict[str, Any]:
     """Make code at run time, as ctypes and PyGObject do for callbacks."""
     made = ctypes.CFUNCTYPE(ctypes.c_int)(lambda: 7)
@@ -152,6 +171,7 @@ PROBES: Mapping[str, Callable[[Path], dict[str, Any]]] = {
     "cuda": _cuda,
     "tensorrt": _tensorrt,
     "configuration": _configuration,
+    "buses": _buses,
     "callback": _callback,
 }
 

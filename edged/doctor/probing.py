@@ -16,6 +16,7 @@ from edged.processes import python
 
 LIMIT_S = 10.0
 CONFIGURATION = "configuration"
+BUSES = "buses"
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,15 @@ Answers = Mapping[str, Answer]
 
 def ask(config: Path) -> Answers:
     """Return what every probe says, by name. A probe that crashes or hangs is an error of its own only."""
-    names = [name for name in PROBES if name != CONFIGURATION or (config / "cameras.yaml").exists()]
+    names = [name for name in PROBES if name != BUSES and (name != CONFIGURATION or (config / "cameras.yaml").exists())]
     with ThreadPoolExecutor(len(os.sched_getaffinity(0)) + 2, "probe") as pool:
         engines = pool.submit(_engines, config) if CONFIGURATION in names else None
         answers = dict(zip(names, pool.map(lambda name: _probe(name, config), names), strict=True))
-        none = {CONFIGURATION: Answer(), "engines": Answer() if engines is None else engines.result()}
-        return {**none, **answers}
+        configured = answers.setdefault(CONFIGURATION, Answer())
+        named = any(one["place"].startswith("bus:") for one in configured.get("cameras", ()))
+        answers[BUSES] = _probe(BUSES, config) if named else Answer()
+        answers["engines"] = Answer() if engines is None else engines.result()
+        return answers
 
 
 def _probe(name: str, config: Path) -> Answer:

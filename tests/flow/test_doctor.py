@@ -8,15 +8,18 @@ import time
 
 import pytest
 from parts import edged
+from v4l2_double import DeviceDouble, Machine
 
-from edged.doctor import cameras, setup
+from edged.doctor import cameras, libraries, probing, setup
 from edged.doctor.line import State, line
+from edged.doctor.probe import PROBES
 from edged.doctor.probing import Answer
 from edged.doctor.who import Who
 
 pytestmark = pytest.mark.side_by_side
 
 SECRET = "hunter2-is-not-shown"
+ME = Who("me", os.geteuid(), frozenset())
 
 
 def report(*args, more=(), **environment):
@@ -104,6 +107,58 @@ def test_cameras_of_the_configuration_stand_on_what_is_there(tmp_path):
     assert (usb.state, usb.found) == (State.WRONG, f"{tmp_path}/video7 is not there")
     assert (net.state, net.found) == (State.OK, "rtsp through pyav")
     assert (csi.state, csi.found) == (State.WRONG, "no back end of jetson_utils, gstreamer works")
+
+
+@pytest.fixture
+def buses(monkeypatch, site, task, tmp_path):
+    """Return the lines of cameras that are named by their bus, on a machine that has these devices."""
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+
+    def buses(devices, *addresses):
+        Machine(devices).install(monkeypatch)
+        names = [f"c{number}" for number in range(len(addresses))]
+        sources = {name: {"source": f"v4l2:{address}"} for name, address in zip(names, addresses, strict=True)}
+        config = site(sources, {"t": task(*names)})
+        answers = {"av": Answer(), "gstreamer": Answer(), "buses": Answer(PROBES["buses"](config))}
+        wanted = PROBES["configuration"](config)["cameras"]
+        return [(one.state, one.found) for one in cameras.configured(wanted, answers, ME)]
+
+    return buses
+
+
+def test_a_camera_that_is_named_by_its_bus_is_looked_for(buses, tmp_path):
+    """A file stands for the node, so that it has an owner."""
+    (tmp_path / "video4").touch()
+    devices = {f"{tmp_path}/video4": DeviceDouble(bus="usb-1"), "/dev/video7": DeviceDouble(bus="usb-2", card="Two")}
+    one, away, gone = buses(devices, "bus:usb-1", "bus:usb-2", "bus:usb-3")
+    assert one == (State.OK, "v4l2:bus:usb-1 through v4l2")
+    assert away == (State.WRONG, "/dev/video7 is not there")
+    assert gone[0] is State.WRONG
+    assert gone[1].startswith("no camera at the bus 'usb-3'; there are 'usb-2' (Two, /dev/video7), ")
+
+
+def test_a_daemon_that_runs_looks_for_its_cameras_itself(buses, monkeypatch):
+    monkeypatch.setattr("edged.doctor.probe.daemon_runs", lambda: True)
+    assert buses({}, "bus:usb-1") == [(State.OK, "v4l2:bus:usb-1 through v4l2")]
+
+
+def test_buses_are_asked_for_where_there_are_some(site, task, tmp_path, monkeypatch):
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    monkeypatch.setattr(probing, "PROBES", dict.fromkeys(("configuration", "buses")))
+    config = site({"usb": {"source": "v4l2:bus:usb-nowhere"}}, {"t": task("usb")})
+    said = probing.ask(config)["buses"].found
+    assert said["errors"]["bus:usb-nowhere"].startswith("no camera at the bus 'usb-nowhere'; there ")
+    config = site({"usb": {"source": "v4l2:/dev/video0"}}, {"t": task("usb")})
+    assert probing.ask(config)["buses"].found == {}
+
+
+def test_gstreamer_without_its_parsers_is_said():
+    elements = ["v4l2src", "rtspsrc", "parsebin", "h264parse"]
+    answers = {name: Answer() for name in ("av", "jetson_utils", "nvdec")}
+    answers["gstreamer"] = Answer({"version": "GStreamer 1.20", "elements": elements})
+    (gst,) = [one for one in libraries.decoders(answers) if one.name == "gstreamer"]
+    assert (gst.state, gst.remedy) == (State.MISSING, libraries.GST)
+    assert gst.found == f"GStreamer 1.20: {', '.join(elements)}; no h265parse for compressed streams"
 
 
 def test_a_credential_that_is_not_there_is_wrong_only_where_it_should_be(tmp_path):
