@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
 UNITS = Path(__file__).parents[2] / "systemd"
 SERVICE = UNITS / "edged.service"
+DEVICES = UNITS / "edged.service.d/20-devices.conf.example"
 NEWER = {
     "LoadCredentialEncrypted",
     "SetCredentialEncrypted",
@@ -58,6 +60,15 @@ def test_the_doctor_is_confined_as_the_daemon_is():
               for unit in ("edged.service", "edged-doctor.service")]  # fmt: skip
     assert values[0] == values[1]
     assert len(values[0]) == len(same)
+
+
+@pytest.mark.parametrize("group", ["17000000.gpu", "17000000.ga10b", "video4linux", "nvidia-uvm", "host1x-fence"])
+def test_a_closed_list_of_devices_lets_a_board_s_own_in(group):
+    """Names as /proc/devices has them; systemd takes wildcards in those, and none in paths."""
+    rules = [value.split() for _, name, value in options(DEVICES) if name == "DeviceAllow"]
+    assert {mode for _, mode in rules} == {"rw"}
+    assert any(fnmatch(group, one.removeprefix("char-")) for one, _ in rules if one.startswith("char-"))
+    assert not [one for one, _ in rules if one.startswith("/dev/") and set(one) & set("*?[")]
 
 
 def test_what_is_asked_for_while_argus_rests_counts_as_asked_for_once_more():
