@@ -14,8 +14,9 @@ from edged.processes import python
 NICE = 10
 LIMIT_S = 1800.0
 KINDS: dict[int, type[EdgedError]] = {
-    kind.exit_code: kind for kind in (UsageError, BackendUnavailable, NoAnswer, ConfigError)
-} | {WorkerFailed.exit_code: BackendUnavailable}  # what ends a daemon is for a command a device that is not there
+    WorkerFailed.exit_code: BackendUnavailable,  # what ends a daemon is for a command a device that is not there
+    **{kind.exit_code: kind for kind in (UsageError, BackendUnavailable, NoAnswer, ConfigError)},
+}
 
 
 def lower_priority() -> None:
