@@ -6,9 +6,10 @@ Which these are is read from the file itself, by the few of ONNX's message field
 
 from __future__ import annotations
 
-import mmap
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 INSIDE: Mapping[str, Mapping[int, str]] = {
     "model": {7: "graph", 25: "function"},
@@ -30,50 +31,58 @@ def model_files(onnx: Path) -> tuple[Path, ...]:
     A file that cannot be read or is no model has none: whoever loads it says so.
     """
     try:
-        with onnx.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            places = sorted(set(_places(data, "model", 0, len(data))))
-    except (OSError, ValueError, LookupError, RecursionError):  # an empty file cannot be mapped: ValueError
+        with onnx.open("rb") as file:  # not mapped: another export into the same file may cut it meanwhile
+            places = sorted(set(_places(file, "model", 0, file.seek(0, os.SEEK_END))))
+    except (OSError, ValueError, LookupError, RecursionError):
         places = []
     return (onnx, *(onnx.parent / place for place in places))
 
 
-def _places(data: mmap.mmap, kind: str, begin: int, end: int) -> Iterator[str]:
+def _places(file: BinaryIO, kind: str, begin: int, end: int) -> Iterator[str]:
     """Yield the locations that the tensors in one message name."""
-    for number, start, stop in _fields(data, begin, end):
+    for number, start, stop in _fields(file, begin, end):
         inner = INSIDE[kind].get(number)
         if inner == "place":
-            entry = {field: bytes(data[one:two]) for field, one, two in _fields(data, start, stop)}
+            entry = dict(_texts(file, start, stop))
             if entry.get(KEY) == b"location":
                 yield entry[VALUE].decode()
         elif inner is not None:
-            yield from _places(data, inner, start, stop)
+            yield from _places(file, inner, start, stop)
 
 
-def _fields(data: mmap.mmap, begin: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Yield number, begin and end of each field with a length. Raise `ValueError` for what is no message."""
+def _texts(file: BinaryIO, begin: int, end: int) -> Iterator[tuple[int, bytes]]:
+    for number, start, stop in _fields(file, begin, end):
+        file.seek(start)
+        yield number, file.read(stop - start)
+
+
+def _fields(file: BinaryIO, begin: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Yield number, begin and end of each field with a length. Raise `ValueError` or `LookupError` for no message."""
     at = begin
     while at < end:
-        tag, at = _varint(data, at)
-        size, wire = 0, tag & 7
+        file.seek(at)
+        tag = _varint(file)
+        wire = tag & 7
+        size = {FIXED32: 4, FIXED64: 8}.get(wire, 0)
         if wire == VARINT:
-            _, at = _varint(data, at)
+            _varint(file)
         elif wire == BYTES:
-            size, at = _varint(data, at)
-            if at + size > end:
-                raise ValueError("a field is longer than its message")
-            yield tag >> 3, at, at + size
-        elif wire in (FIXED32, FIXED64):
-            size = 4 if wire == FIXED32 else 8
-        else:
+            size = _varint(file)
+        elif not size:
             raise ValueError(f"wire type {wire}")
-        at += size
+        start = file.tell()
+        at = start + size
+        if at > end:
+            raise ValueError("a field is longer than its message")
+        if wire == BYTES:
+            yield tag >> 3, start, at
 
 
-def _varint(data: mmap.mmap, at: int) -> tuple[int, int]:
+def _varint(file: BinaryIO) -> int:
     value = shift = 0
     while True:
-        byte = data[at]
+        byte = file.read(1)[0]
         value |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
         if byte < 0x80:
-            return value, at
+            return value
+        shift += 7
