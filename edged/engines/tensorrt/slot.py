@@ -208,9 +208,13 @@ class TrtSlot:
             return graph
         del self._graphs[feed, count]
         graph.free()
-        again = self._device.capture(self._stream, partial(self._enqueue, feed, count))
+        why: DeviceError | str = "the engine cannot be recorded"
+        try:
+            again = self._device.capture(self._stream, partial(self._enqueue, feed, count))
+        except DeviceError as exc:  # no memory for it; where CUDA is broken the next call says so
+            again, why = None, exc
         if again is None:
-            log.warning("tensorrt: a batch of %d cannot be recorded any more: its inferences are enqueued", count)
+            log.warning("tensorrt: a batch of %d is enqueued from now on: %s", count, why)
             self.all_recorded = False
             return None
         self._graphs[feed, count] = again, self._outputs.turn

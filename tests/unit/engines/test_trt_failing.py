@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import weakref
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -151,6 +151,24 @@ def test_nothing_of_an_engine_that_could_not_be_loaded_is_held_by_the_error(boar
         TrtEngine(request_of(config))
     assert [one() for one in made] == [None]
     assert caught.value.__cause__ is not None
+
+
+def test_an_engine_that_finds_no_memory_to_be_recorded_again_is_enqueued(board, config, monkeypatch, caplog):  # noqa: F811
+    board(RELEASE)
+    build_into(request_of(config))
+    with closing(TrtEngine(request_of(config))) as engine:
+
+        def full(self, stream, enqueue):
+            raise DeviceError("CUDA: CUDA_ERROR_OUT_OF_MEMORY")
+
+        monkeypatch.setattr(HostDevice, "capture", full)
+        engine.prime([lambda outputs: outputs["output"]])
+        assert "a batch of 1 is enqueued from now on: CUDA: CUDA_ERROR_OUT_OF_MEMORY" in caplog.text
+        assert engine.note == "plain enqueue: the engine cannot be recorded as a CUDA graph"
+        slot = engine.reserve(1)
+        slot.submit(1)
+        assert slot.complete()["output"].shape[0] == 1
+        slot.release()
 
 
 def test_an_error_that_breaks_the_context_ends_the_daemon(board, config, monkeypatch):  # noqa: F811
