@@ -64,11 +64,9 @@ class RuntimeLock:
             while not _is_at(directory / "lock", self._file):  # its holder ended and removed it meanwhile
                 self._file.close()
                 self._file = _locked(directory / "lock")
+            _say_who(self._file)
         except OSError as exc:
             raise BackendUnavailable(f"cannot use the runtime directory {directory}: {exc.strerror}") from exc
-        self._file.truncate(0)
-        self._file.write(str(os.getpid()))
-        self._file.flush()
 
     def close(self) -> None:
         """Give the directory up."""
@@ -115,6 +113,16 @@ def _locked(path: Path) -> IO[str]:
         file.close()
         raise BackendUnavailable(f"{path.parent} is held by a running edged (pid {holder})") from exc
     return file
+
+
+def _say_who(file: IO[str]) -> None:
+    """Write our process id, past the file's buffer: what a full disk does not take must not come again at its close."""
+    try:
+        os.truncate(file.fileno(), 0)
+        os.write(file.fileno(), str(os.getpid()).encode())
+    except OSError:
+        file.close()
+        raise
 
 
 def _is_at(path: Path, file: IO[str]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import socket
 import stat
 import subprocess
@@ -147,6 +148,19 @@ def test_a_runtime_directory_is_held_by_one(tmp_path):
     assert str(caught.value) == f"{tmp_path}/run is held by a running edged (pid {os.getpid()})"
     lock.close()
     assert list((tmp_path / "run").iterdir()) == []
+    RuntimeLock(tmp_path / "run").close()
+
+
+def test_a_runtime_directory_that_takes_no_byte_is_one_that_cannot_be_used(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))  # as a full disk does, but for the words
+    try:
+        with pytest.raises(
+            BackendUnavailable, match=f"^cannot use the runtime directory {tmp_path}/run: File too large$"
+        ):
+            RuntimeLock(tmp_path / "run")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     RuntimeLock(tmp_path / "run").close()
 
 
