@@ -87,6 +87,7 @@ class Budget:
     def place(self, devices: Mapping[str, Device], engines: Mapping[str, Place]) -> None:
         """Take over the engines of a new configuration. What was measured of those that stay in place is kept."""
         with self._lock:
+            self._states = {name: state for name, state in self._states.items() if name in devices}
             for name, device in devices.items():
                 if name in self._states and self._states[name].device.units == device.units:
                     self._states[name].device = device

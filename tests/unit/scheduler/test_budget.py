@@ -161,6 +161,12 @@ def test_a_reload_keeps_what_was_measured_of_engines_that_stay(budget):
     assert set(budget.costs()) == {"net"}
 
 
+def test_a_device_that_no_engine_is_on_any_more_is_no_part_of_the_picture(budget):
+    assert set(budget.machine().capacity) == {"cpu", "gpu0"}
+    budget.place({"cpu": DEVICES["cpu"]}, {"other": Place("cpu", 1)})
+    assert set(budget.machine().capacity) == set(budget.machine().workers) == {"cpu"}
+
+
 def test_batches_are_counted_by_size_for_as_long_as_their_engine_stays(budget):
     measure(budget, 1, 0.25, 2)
     measure(budget, 4, 0.5, 1)
