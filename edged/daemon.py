@@ -27,7 +27,7 @@ from edged.plan import CameraState, Mode, Plan, TaskState
 from edged.planning import Stock, changes, demands, routes, with_views
 from edged.publish.publisher import Publisher
 from edged.publish.wire import STATUS_TOPIC, status_message, task_message, task_topic
-from edged.reload import Difference, Keys, Loaded, Readings, Refused, Reloader, difference
+from edged.reload import Difference, Keys, Loaded, Readings, Refused, Reloader, difference, with_engines
 from edged.results import Result
 from edged.rundir import RuntimeLock, control_endpoint, publish_endpoint, runtime_directory
 from edged.scheduler.activation import Activation
@@ -400,7 +400,7 @@ class Daemon:
         """Apply a changed configuration: what is equal in both goes on as it runs."""
         found = difference(self._config, loaded.config, self._secrets, loaded.secrets, self._started_with)
         found = replace(found, cameras=found.cameras | self._moved(loaded, found))
-        found = self._with_keys(loaded, found)
+        found = self._with_keys(loaded, with_engines(found, self._lineup, loaded.lineup))
         self._report(loaded.lineup)
         stock = Stock(loaded.config)
         self._let_go(found, stock)

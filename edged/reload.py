@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -196,6 +196,17 @@ def difference(
     kept = len(set(after) - changed) + len(set(new.tasks) - tasks)
     stale = _changed_keys(_values(started_with or old.edged), _values(new.edged))
     return Difference(changed, gone, tuple(words), tuple(key for key in stale if _needs_restart(key)), kept)
+
+
+def with_engines(found: Difference, old: Lineup, new: Lineup) -> Difference:
+    """Add the tasks that are equal and served by another engine: a file was replaced or built, or its device is new."""
+    others = [
+        name
+        for name in sorted(old.chosen.keys() & new.chosen.keys())
+        if old.task_engine.get(name) != new.task_engine.get(name) and f"task {name} changed" not in found.words
+    ]
+    words = (f"engine of task {name} changed" for name in others)
+    return replace(found, words=(*found.words, *words), kept=found.kept - len(others))
 
 
 def _expanded(config: Config, camera: str, secrets: Secrets) -> str:

@@ -251,7 +251,8 @@ def test_a_model_that_was_replaced_on_disk_is_loaded_and_the_old_one_goes(runnin
         for batch in (2, None, 3, None):
             shutil.copy(model(batch=batch), tmp_path / "new.onnx")
             (tmp_path / "new.onnx").replace(onnx)
-            running.request("reload")
+            answer = running.request("reload")
+            assert (answer["changed"], answer["kept"]) == (["engine of task change changed"], 4)
             until(lambda: len(running.request("status")["engines"]) == 2, 2, "the old engine goes")
             engines = {one["model"]: one for one in running.request("status")["engines"]}
             assert (engines["net.onnx"]["fixed_batch"], engines["net.onnx"]["tasks"]) == (batch is not None, ["change"])

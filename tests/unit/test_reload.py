@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from edged.assembly import NOTHING, assemble
+from edged.assembly import NOTHING, Lineup, assemble
 from edged.config import Secrets, load_config
 from edged.errors import ConfigError
 from edged.publish.curve import Guarded
-from edged.reload import Keys, Readings, difference, load
+from edged.reload import Difference, Keys, Readings, difference, load, with_engines
 
 NO_SECRETS = Secrets({})
 
@@ -81,6 +81,17 @@ def test_an_engine_whose_model_is_the_same_file_is_taken_over_and_a_rewritten_on
     third = assemble(load_config(directory), running)
     assert third.engines[third.task_engine["lane"]] is running.engines[running.task_engine["lane"]]
     assert third.task_engine["own"] not in running.engines
+
+
+def test_a_task_that_is_equal_and_has_another_engine_is_named_and_not_kept():
+    def served(**engines):
+        return Lineup({}, {name: key for name, key in engines.items() if key}, {}, dict.fromkeys(engines, "on cpu"))
+
+    old = served(same="a", other="a", blocked=None, changed="a", gone="a")
+    new = served(same="a", other="b", blocked="a", changed="b", new="b")
+    found = with_engines(Difference(frozenset(), frozenset(), ("task changed changed",), (), 7), old, new)
+    assert found.words == ("task changed changed", "engine of task blocked changed", "engine of task other changed")
+    assert found.kept == 5
 
 
 def test_a_faulty_configuration_names_every_fault_and_loads_nothing(changed):
