@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
+from parts import edged
 from pydantic import BaseModel
 
 from edged.config import Config, Secrets, json_schema, load_config
@@ -64,6 +66,30 @@ def test_a_reference_configuration_is_valid(name, needed, tmp_path):
 def test_a_reference_configuration_names_the_demos_models(name):
     for path in (ROOT / "configs" / name / "tasks").glob("*.yaml"):
         assert re.search(r"onnx: \.\./\.\./demo/models/(\w+\.onnx)", path.read_text())[1] in MODELS
+
+
+@pytest.mark.parametrize("name", ["jetson", "drive", "surround"])
+def test_what_a_reference_configuration_says_of_its_networks_makes_a_copy_valid(name, tmp_path):
+    shutil.copytree(ROOT / "configs" / name, tmp_path / "edged")
+    (command,) = re.findall(r"^#     (sed .*)$", (tmp_path / "edged/edged.yaml").read_text(), re.MULTILINE)
+    subprocess.run(command, shell=True, cwd=tmp_path / "edged", check=True)
+    (tmp_path / "edged/models").mkdir()
+    for model in MODELS:
+        (tmp_path / "edged/models" / model).touch()
+    assert load_config(tmp_path / "edged").notes == ()
+
+
+def test_the_readmes_configuration_is_valid(tmp_path):
+    files = re.findall(r"```yaml\n# (\S+\.yaml)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert [name for name, _ in files] == ["cameras.yaml", "tasks/pedestrian.yaml"]
+    shutil.copytree(ROOT / "configs/demo/models", tmp_path / "models")
+    (tmp_path / "tasks").mkdir()
+    for name, text in files:
+        (tmp_path / name).write_text(text)
+    (tmp_path / "secrets.yaml").write_text('front: "user:secret"\n')
+    (tmp_path / "secrets.yaml").chmod(0o600)
+    checked = edged("--config", str(tmp_path), "check")
+    assert (checked.returncode, checked.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("file", FILES)
