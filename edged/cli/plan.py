@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from edged.cli.output import print_json, print_table
 from edged.errors import UsageError
+from edged.simulation.assumed import Assumed
 
 if TYPE_CHECKING:
     from edged.config import Config
     from edged.simulation.vehicle import Vehicle
 
 LEAST, MOST = 0.001, 1e6
+ASSUMED = Assumed()
 
 
 def add(commands: Any) -> None:
@@ -29,22 +31,28 @@ def add(commands: Any) -> None:
     command.add_argument("--activate", nargs="+", default=[], metavar="TASK", help="tasks to take as active")
     command.add_argument("--deactivate", nargs="+", default=[], metavar="TASK", help="tasks to take as inactive")
     command.add_argument(
-        "--camera-hz", type=_positive, default=30.0, help="rate of cameras where none is known (default: %(default)g)"
+        "--camera-hz",
+        type=_positive,
+        default=ASSUMED.camera_hz,
+        help="rate of cameras where none is known (default: %(default)g)",
     )
     command.add_argument(
         "--decode-ms",
         type=_amount,
-        default=2.0,
+        default=ASSUMED.decode_ms,
         help="CPU time to decode a frame where none is recorded (default: %(default)g)",
     )
     command.add_argument(
         "--own-ms",
         type=_amount,
-        default=0.3,
+        default=ASSUMED.own_ms,
         help="CPU time of the daemon's own work on a frame (default: %(default)g)",
     )
     command.add_argument(
-        "--publish-ms", type=_amount, default=0.6, help="CPU time to publish a result (default: %(default)g)"
+        "--publish-ms",
+        type=_amount,
+        default=ASSUMED.publish_ms,
+        help="CPU time to publish a result (default: %(default)g)",
     )
     command.add_argument("--seed", type=int, default=1, help="of the cameras' phases and jitter (default: %(default)d)")
     command.set_defaults(run=plan)
@@ -84,7 +92,7 @@ def plan(args: argparse.Namespace) -> int:
 
 
 def _vehicle(args: argparse.Namespace, config: Config) -> Vehicle:
-    from edged.simulation.recording import Assumed, read_recording, recorded_vehicle, wishes
+    from edged.simulation.recording import read_recording, recorded_vehicle, wishes
 
     if both := set(args.activate) & set(args.deactivate):
         raise UsageError(f"task {min(both)} is both in --activate and in --deactivate")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +20,7 @@ from edged.plan import CameraState, Mode
 from edged.planning import Stock, demand, sync_of
 from edged.scheduler.budget import Device
 from edged.scheduler.demand import Demand, EngineLoad
+from edged.simulation.assumed import Assumed
 from edged.simulation.vehicle import SimCamera, Vehicle
 from edged.work import Cost
 
@@ -70,16 +71,6 @@ class Recording(_Row):
     engines: tuple[EngineRow, ...]
     cameras: tuple[CameraRow, ...]
     devices: tuple[DeviceRow, ...]
-
-
-@dataclass(frozen=True)
-class Assumed:
-    """What is taken where nothing is recorded; `own_ms` is the daemon's work on a frame, `publish_ms` on one result."""
-
-    camera_hz: float = 30.0
-    decode_ms: float = 2.0
-    own_ms: float = 0.2
-    publish_ms: float = 0.6
 
 
 def read_recording(file: Path) -> Recording:

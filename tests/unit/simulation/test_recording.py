@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +12,8 @@ from edged.config import load_config
 from edged.errors import UsageError
 from edged.plan import Mode
 from edged.scheduler.groups import Sync
-from edged.simulation.recording import Assumed, Recording, read_recording, recorded_vehicle, wishes
+from edged.simulation.assumed import Assumed
+from edged.simulation.recording import Recording, read_recording, recorded_vehicle, wishes
 from edged.simulation.vehicle import Device, SimCamera
 from edged.work import Cost
 
@@ -64,13 +67,19 @@ def test_what_was_not_recorded_of_a_camera_is_configured_or_assumed(config):
     assert [(camera.rate_hz, camera.decode_s) for camera in one.cameras[1:]] == [(12.0, 0.003), (20.0, 0.003)]
 
 
+def test_the_page_has_the_costs_that_are_assumed():
+    page = (Path(__file__).parents[3] / "docs/simulator.md").read_text()
+    said = re.search(r"about ([0-9.]+) ms of\s+CPU for a frame \(`--own-ms`\) and ([0-9.]+) ms for a result", page)
+    assert [float(one) for one in said.groups()] == [ASSUMED.own_ms, ASSUMED.publish_ms]
+
+
 def test_a_camera_falls_to_the_mode_and_has_the_linger_that_the_configuration_says(config):
     found = config(
         {"scheduler": {"unneeded": "cold"}}, lane={"cameras": ["front"], "unneeded": "warm", "linger_s": 7}, spare={}
     )
     front, rear = vehicle(found, status("lane", "spare")).cameras
     assert (front.unneeded, rear.unneeded) == (Mode.WARM, Mode.COLD)
-    assert front.linger_s == 7 or front.linger_s is None
+    assert (front.linger_s, rear.linger_s) == (None, None)
 
 
 def test_tasks_run_as_ordered_else_as_configured(config):
