@@ -124,7 +124,8 @@ def test_overload_loses_frames_by_cause_and_every_one_is_counted(daemon, site, t
             assert count["offered"] == count["served"] + lost
             assert count["served"] == count["published"] + count["dropped"] == len(seqs)
             assert count["offered"] <= read[camera]["decoded"]
-            assert sum(read[camera][how] for how in ("decoded", "undecoded", "damaged")) >= read[camera]["read"] - 1
+            became = sum(read[camera][how] for how in ("decoded", "undecoded", "damaged"))
+            assert read[camera]["read"] - 1 <= became <= read[camera]["read"]  # one may be with the decoder
             for result in results:
                 assert result.frame_id % 100 == number_in(result.message["detections"])
             for cause in LOSSES:

@@ -276,7 +276,7 @@ EDGED = mostly(
             {"log": {"level": "loud"}},
             {"publish": {"endpoints": ["tcp://0.0.0.0:5599"]}},
             {"publish": {"endpoints": ["ipc:///" + "x" * 120]}},
-            {"control": {"endpoints": ["tcp://nowhere.invalid:5599"]}},
+            {"control": {"endpoints": ["tcp://192.0.2.1:5599"]}},
         ]
     ),
 )
