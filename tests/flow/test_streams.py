@@ -129,7 +129,8 @@ def test_a_live_stream_is_read_lost_and_found_again(daemon, site, task, clip, se
         while (result := other.receive(0.05)) is not None:
             ids.add(result.frame_id)
     missing = max(ids) - min(ids) + 1 - len(ids)
-    assert missing <= running.task("u")["frames"]["other"]["superseded"], "the other camera was disturbed"
+    counts = running.task("u")["frames"]["other"]
+    assert missing <= counts["superseded"] + counts["rate"] + counts["late"], "the other camera was disturbed"
     assert running.camera("other")["opens"] == 1
     assert running.camera("live")["opens"] == 2
 
