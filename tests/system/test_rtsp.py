@@ -9,6 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import av
 import far_end
 import pytest
 from far_end import FarEnd
@@ -68,20 +69,30 @@ def camera(gstreamer):
 
     yield camera
     for one in started:
-        if one.process.poll() is None:
-            one.kill()
+        one.kill()
 
 
-def measure_open(running, name="front"):
-    """Return the seconds from the order to open until the first result."""
-    lines = [line for line in running.log.splitlines() if f"camera {name}: " in line]
-    at = {}
-    for line in lines:
-        hours, minutes, seconds = line.split()[0].split(":")
-        at.setdefault(
-            line.split(f"camera {name}: ")[1].split(":")[0], int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-        )
-    return at["running"] - at["connecting"]
+def seconds(what):
+    """Return how long something takes."""
+    begin_s = time.monotonic()
+    what()
+    return time.monotonic() - begin_s
+
+
+def test_a_camera_is_open_long_before_ffmpeg_would_have_it_by_itself(camera):
+    """By its defaults FFmpeg watches a stream for two seconds to learn what its description has said."""
+    url = camera().url
+
+    def ours():
+        reader = PacketReader(Opening("front", "rtsp", url, str))
+        reader.grab()
+        reader.close()
+
+    def bare():
+        with av.open(url, options={"rtsp_transport": "tcp"}) as container:
+            next(container.demux())
+
+    assert min(seconds(ours) for _ in range(3)) < seconds(bare) / 2
 
 
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
@@ -91,26 +102,25 @@ def test_a_camera_is_read_and_comes_back_after_its_server_was_killed(daemon, sit
     source = {"source": server.url, "transport": transport, "stall_timeout_s": 1}
     running = daemon(site({"front": source}, {"t": task("front")}))
     with running.subscriber() as subscriber:
-        result = subscriber.receive(10)
+        result = subscriber.receive(20)
         assert (result.width, result.height) == (320, 240)
-        assert measure_open(running) < 1.0
         time_of = result.message["t"]
         assert time_of["clock"] in ("arrival", "rtcp")
         assert 0 < time_of["publish_mono_ns"] - time_of["mono_ns"] < 2e9
-        last = [subscriber.receive(2).frame_id for _ in range(20)][-1]
+        last = [result.frame_id for _ in range(20) if (result := subscriber.receive(10)) is not None][-1]
         assert running.camera("front")["stream"] == "h264 320x240 15 Hz"
         server.kill()
-        until(lambda: "Connection refused" in running.camera("front")["reason"], 12, lambda: running.camera("front"))
+        until(lambda: "Connection refused" in running.camera("front")["reason"], 20, lambda: running.camera("front"))
         assert running.camera("front")["state"] in ("backoff", "connecting")
-        assert running.task("t")["state"] == "degraded"
+        until(lambda: running.task("t")["state"] == "degraded", 10)
         while subscriber.receive(0.1) is not None:
             pass
         camera("160x128")
-        result = subscriber.receive(8)
+        result = subscriber.receive(20)
         assert (result.width, result.height) == (160, 128)
         assert result.frame_id > last
-        until(lambda: running.task("t")["state"] == "active", 2)
-    assert running.camera("front")["opens"] == 2
+        until(lambda: running.task("t")["state"] == "active", 10)
+    assert running.camera("front")["opens"] >= 2
 
 
 @pytest.mark.skipif(not HAS_SIDE_DATA, reason="this PyAV gives no sender's stamps: every picture is of its arrival")
@@ -139,17 +149,17 @@ def test_a_frozen_camera_is_stalled_in_time_and_goes_on_when_it_thaws(daemon, si
     source = {"source": server.url, "transport": transport, "stall_timeout_s": 1}
     running = daemon(site({"front": source}, {"t": task("front")}))
     with running.subscriber() as subscriber:
-        assert subscriber.receive(10) is not None
+        assert subscriber.receive(20) is not None
         server.signal(signal.SIGSTOP)
-        began_s = time.monotonic()
-        until(lambda: running.camera("front")["state"] == "stalled", 5, lambda: running.camera("front"))
-        assert 0.8 < time.monotonic() - began_s < 2.5
-        until(lambda: running.task("t")["reason"].startswith("front stalled since "), 1)
+        stalled, closed = "task t: degraded: front stalled since ", f"front: backoff: cannot read {server.url}: "
+        until(lambda: closed in running.log, 20, lambda: running.log)
+        assert stalled in running.log.partition(closed)[0], "it is said before anything is done about it"
+        assert f"{closed}nothing came for 3 s" in running.log
         server.signal(signal.SIGCONT)
         while subscriber.receive(0) is not None:
             pass
-        assert subscriber.receive(8) is not None
-        until(lambda: running.camera("front")["state"] == "running", 8)
+        assert subscriber.receive(20) is not None
+        until(lambda: running.camera("front")["state"] == "running", 20)
 
 
 def test_a_server_that_accepts_and_never_answers(daemon, site, task, clip):
@@ -160,23 +170,23 @@ def test_a_server_that_accepts_and_never_answers(daemon, site, task, clip):
             "good": {"source": f"file:{clip(frames=50)}", "loop": True},
         }
         running = daemon(site(cameras, {"t": task("mute", "good")}))
-        until(lambda: running.camera("mute")["state"] == "backoff", 5)
-        assert running.camera("mute")["reason"] == f"cannot open {url}: nothing came for 0.7 s"
+        reason = f"cannot open {url}: nothing came for 0.7 s"
+        until(lambda: running.camera("mute")["reason"] == reason, 10, lambda: running.camera("mute"))
         with running.subscriber() as subscriber:
-            assert subscriber.receive(5).camera == "good"
+            assert subscriber.receive(10).camera == "good"
 
 
 def test_a_server_that_is_mute_in_a_cameras_place_and_goes_without_a_word(daemon, site, task, camera):
     """The connection that it took stays open when the camera is back on its port: nothing tells us but the time."""
     server = camera()
     running = daemon(site({"front": {"source": server.url}}, {"t": task("front")}))
-    until(lambda: running.task("t")["state"] == "active", 10)
+    until(lambda: running.task("t")["state"] == "active", 20)
     server.kill()
     with socket.create_server(("127.0.0.1", server.port)) as mute:
         taken, _ = mute.accept()
     with taken:
         camera()
-        until(lambda: running.camera("front")["state"] == "running", 5, lambda: running.camera("front"))
+        until(lambda: running.camera("front")["state"] == "running", 20, lambda: running.camera("front"))
     assert f"cannot open {server.url}: nothing came for 3 s" in running.log
 
 
@@ -199,14 +209,14 @@ def test_a_network_that_swallows_everything(daemon, site, task, camera, clip, en
     def states():
         return {name: running.task(name)["state"] for name in cameras}
 
-    until(lambda: set(states().values()) == {"active"}, 10, states)
+    until(lambda: set(states().values()) == {"active"}, 20, states)
     end.cut()
-    until(lambda: states() == {"tcp": "degraded", "udp": "degraded", "near": "active"}, 5, states)
+    until(lambda: states() == {"tcp": "degraded", "udp": "degraded", "near": "active"}, 20, states)
     read = [f"camera {name}: backoff: cannot read {server.url}: nothing came for 3 s" for name in ("tcp", "udp")]
-    until(lambda: all(line in running.log for line in read), 8, lambda: running.log)
+    until(lambda: all(line in running.log for line in read), 20, lambda: running.log)
     assert running.log.count("task tcp: active") == running.log.count("task udp: active") == 1, "the dead came alive"
     end.heal()
-    until(lambda: set(states().values()) == {"active"}, 5, states)
+    until(lambda: set(states().values()) == {"active"}, 20, states)
     assert {running.camera(name)["opens"] for name in cameras} == {1, 2}
 
 
@@ -222,12 +232,13 @@ def test_a_wrong_password_is_said_and_never_shown(daemon, site, task, camera):
     secrets.write_text('front: "driver:s3cret-and-wrong"\nrear: "driver:s3cret-and-right"\n')
     running = daemon(config)
     with running.subscriber() as subscriber:
-        assert subscriber.receive(10).camera == "rear"
-        until(lambda: running.camera("front")["state"] == "backoff", 5)
-    with running.subscriber("edged/1/") as subscriber:
-        told = [subscriber.receive_message(2) for _ in range(50)]
-    reason = running.camera("front")["reason"]
-    assert "401" in reason or "nauthorized" in reason
+        assert subscriber.receive(20).camera == "rear"
+    refused = re.compile("401|nauthorized")
+    told = until(lambda: refused.search(running.camera("front")["reason"]) and running.camera("front"), 20)
+    reason = next(line for line in running.log.splitlines() if "camera front: backoff" in line)
+    assert refused.search(reason)
     assert "***@127.0.0.1" in reason
-    for text in (reason, str(told), str(running.request("status")), running.log):
+    with running.subscriber("edged/1/") as subscriber:
+        messages = [subscriber.receive_message(5) for _ in range(50)]
+    for text in (str(told), str(messages), str(running.request("status")), running.log):
         assert not re.search("s3cret|driver:", text)
