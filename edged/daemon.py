@@ -280,6 +280,7 @@ class Daemon:
             self._control.refuse(request, "refused", str(exc))
 
     def _status(self, _: Mapping[str, Any]) -> dict[str, Any]:
+        sent = self._publisher.sent()  # before what the shards say: nothing is published that they have not counted
         seen = self._fleet.report()
         return self._book.status(
             Now(
@@ -288,7 +289,7 @@ class Daemon:
                 self._plan,
                 with_views(self._config, seen.cameras),
                 seen,
-                self._publisher.sent(),
+                sent,
                 self._publisher.latencies(),
                 self._budget,
                 self._budget.machine(),
