@@ -486,13 +486,11 @@ class Daemon:
         return Publisher(plain, self.boot, self._listened_to, self._guards.get("publish"), waiting)
 
     def _make_control(self, lock: RuntimeLock) -> ControlServer:
-        plain, guard = (
-            plain_endpoints(control_endpoint(lock.directory), self._config.edged.control),
-            self._guards.get("control"),
-        )
+        plain = plain_endpoints(control_endpoint(lock.directory), self._config.edged.control)
+        commands, immediate = [*self._commands, "reload"], {"signal.set": self._signals.set}
         request_max_bytes = self._config.edged.limits.request_kb * 1024
-        immediate = {"signal.set": self._signals.set}
-        return ControlServer(plain, [*self._commands, "reload"], self._submit, guard, request_max_bytes, immediate)
+        guard = self._guards.get("control")
+        return ControlServer(plain, commands, self._submit, guard, request_max_bytes, immediate)
 
     def _make_processes(self) -> list[ShardProcess]:
         """Return the processes that the cameras are shared out among; none where the daemon's own has them all."""
