@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import struct
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from edged.device import kernels
 from edged.device.base import Device, Memory, Stream
+from edged.engines.kept import Kept
 from edged.engines.preprocess import color_matrix
 from edged.errors import ShapeError
 from edged.frame import DevicePlane, Frame, Picture, PixelFormat
@@ -29,7 +29,6 @@ ROW = struct.Struct("<4Q 3i 2i 2i 2f i 2i 2i 2f 12f")
 chroma, scale of chroma, kind, corner and size of the inner rectangle, scale, matrix."""
 NOTHING = bytes(ROW.size)
 KNOWN_MAX = 512  # rows kept
-MAPS_MAX_BYTES = 64_000_000  # of each slot: 19 views at 640x640
 LAYOUT = "PPii" + "f" * 9
 BLOCK = (32, 4, 1)
 ROWS, BLOCKS = 4, 6
@@ -61,8 +60,7 @@ class DevicePreprocessor:
         self._rows = cast("NDArray[np.uint8]", device.pinned((capacity, ROW.size), np.uint8))
         self._bytes = self._rows.data.cast("B")
         self._known: dict[int, _Known] = {}
-        self._maps: OrderedDict[_MapKey, Memory] = OrderedDict()  # the one that was used last at the end
-        self._used: dict[int, _MapKey | None] = {}  # by the places of the batch that is filled, or was filled before
+        self._maps: Kept[_MapKey, Memory] = Kept()
         self._memory: Memory = device.allocate(self._rows.nbytes)
         mean, std = np.array(fmt.mean), np.array(fmt.std)
         self._constants = tuple(
@@ -76,7 +74,6 @@ class DevicePreprocessor:
             ShapeError: the frame is on another device, or on the host.
         """
         picture = frame.picture
-        self._used.pop(index, None)
         known = self._known.get(id(picture))
         if known is None or known[0] is not picture:  # sources use few surfaces again and again
             if picture.device != self._device.number:
@@ -87,9 +84,8 @@ class DevicePreprocessor:
             view = None if picture.view is None else (picture.view, source_size(picture), fit)
             known = self._known[id(picture)] = (picture, fit, view, self._row(picture, fit, view))
         _, fit, view, row = known
-        self._used[index] = view
         if view is not None:
-            self._maps.move_to_end(view)
+            self._maps.get(view)  # it is in use
         self._bytes[index * ROW.size : (index + 1) * ROW.size] = row
         return fit
 
@@ -110,19 +106,18 @@ class DevicePreprocessor:
 
     def free(self) -> None:
         """Give the memory back. Nothing that was enqueued may still run. Safe to call twice."""
-        for memory in (self._memory, *self._maps.values()):
+        for memory in (self._memory, *self._maps.clear().values()):
             memory.free()
-        self._maps.clear()
         self._rows, self._bytes = np.empty((0, ROW.size), np.uint8), memoryview(b"")  # page-locked memory goes here
 
     def _map(self, picture: Picture, fit: Fit, key: _MapKey | None) -> int:
         """Return the address of a view's map, which is made and copied once for as long as it is in use."""
         if key is None:
             return 0
-        if key not in self._maps:
+        memory = self._maps.get(key)
+        if memory is None:
             points = picture_map(picture, fit)
             with self._device.active():
-                self._make_room(points.nbytes)
                 host = cast("NDArray[np.float32]", self._device.pinned(points.shape, np.float32))
                 host[:] = points
                 memory, stream = self._device.allocate(host.nbytes), self._device.stream()
@@ -130,19 +125,14 @@ class DevicePreprocessor:
                 stream.synchronize()
                 stream.free()
                 del host
-            self._maps[key] = memory
-        return self._maps[key].pointer
+                self._forget(self._maps.put(key, memory))
+        return memory.pointer
 
-    def _make_room(self, nbytes: int) -> None:
-        """Free the maps that were not used for longest; nothing of this slot runs while its batch is filled."""
-        taken = nbytes + sum(memory.nbytes for memory in self._maps.values())
-        used = set(self._used.values())
-        for key in [key for key in self._maps if key not in used]:
-            if taken <= MAPS_MAX_BYTES:
-                return
-            taken -= self._maps[key].nbytes
-            self._maps.pop(key).free()
-            self._known = {name: known for name, known in self._known.items() if known[2] != key}
+    def _forget(self, gone: Mapping[_MapKey, Memory]) -> None:
+        """Free the maps of views that are in use no more. Nothing of this slot runs while its batch is filled."""
+        for memory in gone.values():
+            memory.free()
+        self._known = {name: known for name, known in self._known.items() if known[2] not in gone}
 
     def _row(self, picture: Picture, fit: Fit, view: _MapKey | None) -> bytes:
         planes = cast("tuple[DevicePlane, ...]", picture.planes)

@@ -1,15 +1,15 @@
-"""The maps by which OpenCV reads a view from a lens's picture: made once, kept for all slots, within a limit."""
+"""The maps by which OpenCV reads a view from a lens's picture: made once, kept for all slots while they are used."""
 
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import cv2
 import numpy as np
 
+from edged.engines.kept import Kept
 from edged.geometry import Fit
 from edged.optics import OUTSIDE, picture_map, source_size
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from edged.frame import Picture
     from edged.lens import View
-
-KEPT_MAX_BYTES = 256_000_000  # 50 views at 640x640: 5 MB each, luma and chroma
 
 Plane = tuple["NDArray[np.int16]", "NDArray[np.uint16]"]
 """Whole source pixels and 1/32 parts of them, as `cv2.remap` reads them fastest."""
@@ -36,15 +34,10 @@ class Maps:
     chroma: Plane
     outside: NDArray[np.intp]
 
-    @property
-    def nbytes(self) -> int:
-        """The memory that they take."""
-        return self.outside.nbytes + sum(part.nbytes for part in (*self.luma, *self.chroma))
-
 
 _Key = tuple["View", Fit, tuple[int, int], tuple[int, int]]
 _lock = threading.Lock()
-_kept: OrderedDict[_Key, Maps] = OrderedDict()
+_kept: Kept[_Key, Maps] = Kept()
 
 
 def maps_of(picture: Picture, fit: Fit) -> Maps:
@@ -54,18 +47,16 @@ def maps_of(picture: Picture, fit: Fit) -> Maps:
     chroma = last.shape[1], last.shape[0]
     key = cast("View", picture.view), fit, (width, height), chroma
     with _lock:
-        if key in _kept:
-            _kept.move_to_end(key)
-            return _kept[key]
+        kept = _kept.get(key)
+    if kept is not None:
+        return kept
     points = picture_map(picture, fit)
     luma = _planar(points)
     scale = np.array([chroma[0] / width, chroma[1] / height], np.float32)
     small = luma if chroma == (width, height) else _planar((points + 0.5) * scale - 0.5)
     maps = Maps(luma, small, np.flatnonzero(points[..., 0] == OUTSIDE))
     with _lock:
-        _kept[key] = maps
-        while sum(one.nbytes for one in _kept.values()) > KEPT_MAX_BYTES and len(_kept) > 1:
-            _kept.popitem(last=False)
+        _kept.put(key, maps)
     return maps
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from cuda_double import HostDevice, HostMemory
 
-from edged.engines import preprocess_device
+from edged.engines.kept import UNUSED_S, Kept
 from edged.engines.preprocess_device import ROW, DevicePreprocessor
 from edged.frame import Capture, Color, DevicePlane, Frame, Picture, PixelFormat
 from edged.lens import Equidistant, View
@@ -13,7 +13,6 @@ from edged.tensor import InputFormat
 
 SIZE = 64
 MAP_BYTES = SIZE * SIZE * 2 * 4
-KEPT = 3
 MAP = 3  # the place of a map's address in a row
 
 
@@ -23,11 +22,16 @@ def device():
 
 
 @pytest.fixture
-def slot(device, monkeypatch):
-    """Return what a slot of four pictures describes them with; it may keep three maps."""
-    monkeypatch.setattr(preprocess_device, "MAPS_MAX_BYTES", KEPT * MAP_BYTES)
+def now():
+    return [0.0]
+
+
+@pytest.fixture
+def slot(device, now):
+    """Return what a slot of four pictures describes them with, by a clock of its own."""
     with device.active():
         slot = DevicePreprocessor(device, (SIZE, SIZE), InputFormat(), "float32", 4)
+    slot._maps = Kept(lambda: now[0])
     yield slot
     with device.active():
         slot.free()
@@ -50,36 +54,32 @@ def described(slot):
     return [ROW.unpack(row.tobytes())[MAP] for row in slot._rows]
 
 
-def test_the_maps_of_views_that_changed_are_given_back(device, slot):
+def test_the_maps_of_views_that_changed_are_given_back(device, slot, now):
     for number in range(20):
+        now[0] += UNUSED_S / 2
         slot.describe(0, frame(number))
         assert described(slot)[0] in maps(device)
-    assert len(maps(device)) == KEPT
+    assert len(maps(device)) == 3
 
 
-def test_what_is_used_again_is_kept_and_not_made_again(device, slot):
-    steady = frame(0)
-    slot.describe(0, steady)
-    (pointer,) = maps(device)
-    for number in range(1, 10):
-        slot.describe(0, frame(number))
-        slot.describe(0, steady)
-    assert described(slot)[0] == pointer
+def test_views_in_use_have_their_maps_made_once_however_many_there_are(device, slot, now):
+    frames = [frame(number) for number in range(40)]
+    pointers = []
+    for _ in range(3):
+        for number, one in enumerate(frames):
+            slot.describe(number % 4, one)
+            pointers.append(described(slot)[number % 4])
+        now[0] += UNUSED_S / 2
+    assert pointers[:40] == pointers[40:80] == pointers[80:]
+    assert maps(device) == set(pointers)
 
 
-def test_no_map_goes_that_the_batch_needs_however_many_those_are(device, slot):
-    for turn in range(3):
-        for index in range(4):
-            slot.describe(index, frame(10 * turn + index))
-        assert len(set(described(slot))) == 4
-        assert set(described(slot)) <= maps(device)
-    assert len(maps(device)) == 4
-
-
-def test_a_picture_whose_map_went_gets_another_one(device, slot):
+def test_a_picture_whose_map_went_gets_another_one(device, slot, now):
     first = frame(0)
     slot.describe(0, first)
-    for number in range(1, 10):
-        slot.describe(0, frame(number))
+    now[0] = UNUSED_S + 1
+    slot.describe(0, frame(1))
+    assert len(maps(device)) == 1
     slot.describe(0, first)
     assert described(slot)[0] in maps(device)
+    assert len(maps(device)) == 2
