@@ -71,6 +71,7 @@ def camera_worker(
         blind_max_s=_silence_s(camera),
         warm_max_s=edged.scheduler.warm_max_s,
         warm_max_bytes=int(edged.scheduler.warm_max_mb * 1e6),
+        redact=secrets.redact,
     )
     return CameraWorker(traits, opener, sink, counter)
 

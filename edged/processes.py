@@ -10,6 +10,10 @@ import sys
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
+FROM_ELSEWHERE = (  # Python 3.11 has -P for that
+    "import sys; del sys.path[0], sys.argv[0]; import runpy; "
+    "runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)"
+)
 PAGE_BYTES = resource.getpagesize()
 
 
@@ -40,7 +44,17 @@ def environment() -> dict[str, str]:
 def python(module: str, *arguments: str) -> list[str]:
     """Return the command that runs a module in a Python as ours is.
 
-    Where ours is isolated (`-I`) so is that: else it would first look for modules in the folder that it is started in,
-    which may be anybody's.
+    Unless ours looks for modules in the folder that it was started in, that one does not either: it may be anybody's.
     """
-    return [sys.executable, *(["-I"] if sys.flags.isolated else []), "-m", module, *arguments]
+    if sys.flags.isolated:
+        return [sys.executable, "-I", "-m", module, *arguments]
+    if _looks_where_it_is():  # as in a checkout that is not installed
+        return [sys.executable, "-m", module, *arguments]
+    return [sys.executable, "-c", FROM_ELSEWHERE, module, *arguments]
+
+
+def _looks_where_it_is() -> bool:
+    try:
+        return not {"", str(Path.cwd())}.isdisjoint(sys.path)
+    except FileNotFoundError:  # that folder is gone
+        return False

@@ -6,6 +6,7 @@ import logging
 import random
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -43,7 +44,8 @@ class Traits:
     """What the worker needs to know of its camera's configuration.
 
     `patience_s` is the longest call of its source. A hot one whose packets give no picture for `blind_max_s` is opened
-    anew. A warm camera keeps no more than `warm_max_s` and `warm_max_bytes` of packets.
+    anew. A warm camera keeps no more than `warm_max_s` and `warm_max_bytes` of packets. `redact` takes secrets out of a
+    text.
     """
 
     camera: str
@@ -55,6 +57,7 @@ class Traits:
     blind_max_s: float = 3.0
     warm_max_s: float = 4.0
     warm_max_bytes: int = 16_000_000
+    redact: Callable[[str], str] = str
 
 
 @dataclass(frozen=True)
@@ -323,8 +326,10 @@ class CameraWorker:
         """
         reason = str(exc)
         if not isinstance(exc, EdgedError):
-            reason = f"it failed unexpectedly: {type(exc).__name__}"  # its text may hold anything; the log has it
-            log.error("camera %s: %s", self._traits.camera, reason, exc_info=exc)
+            reason = f"it failed unexpectedly: {type(exc).__name__}"  # its text may hold anything
+            trace = self._traits.redact("".join(traceback.format_exception(type(exc), exc, exc.__traceback__)))
+            extra = about(camera=self._traits.camera, event="camera_failed")
+            log.error("camera %s: %s\n%s", self._traits.camera, reason, trace, extra=extra)
         self._enter(CameraState.BACKOFF, reason)
         left_s = max(BACKOFF_FIRST_S, backoff_s - tried_s)
         self._wait(left_s * random.uniform(0.75, 1.0), lambda: self._mode is Mode.COLD)

@@ -55,16 +55,23 @@ def test_no_library_reports_its_use_or_keeps_notes_for_that(tmp_path, model):
     assert list(tmp_path.rglob("*")) == []
 
 
-@pytest.mark.parametrize("isolated", [True, False])
-def test_an_isolated_daemons_children_take_no_module_from_the_folder_they_start_in(tmp_path, isolated):
-    """As `sudo edged doctor` in a folder that others write: its launcher says -I, and so must what it starts."""
-    (tmp_path / "json.py").write_text("import pathlib\npathlib.Path('taken').touch()\n")
-    program = (
-        "import subprocess, edged.processes\nsubprocess.run(edged.processes.python('edged.doctor.probe', 'zmq', '.'))"
-    )
-    how = ["-I"] if isolated else []
-    subprocess.run([sys.executable, *how, "-c", program], cwd=tmp_path, capture_output=True, check=False)
-    assert (tmp_path / "taken").exists() is not isolated
+@pytest.mark.parametrize("how", ["isolated", "a script", "from the folder"])
+def test_children_take_no_module_from_the_folder_they_start_in_unless_their_parent_does(tmp_path, how):
+    """As `sudo edged doctor` in a folder that others write."""
+    here, script = tmp_path / "here", tmp_path / "script.py"
+    here.mkdir()
+    (here / "json.py").write_text("import pathlib\npathlib.Path('taken').touch()\n")
+    program = """
+import subprocess, edged.processes
+ended = subprocess.run(edged.processes.python("edged.doctor.probe", "zmq", "."), capture_output=True, text=True)
+print(ended.stdout, ended.stderr)
+"""
+    script.write_text(program)
+    options = {"isolated": ["-I", "-c", program], "a script": [str(script)], "from the folder": ["-c", program]}
+    ended = subprocess.run([sys.executable, *options[how]], cwd=here, capture_output=True, text=True, check=True)
+    assert (here / "taken").exists() is (how == "from the folder")
+    if how != "from the folder":
+        assert '"version"' in ended.stdout, ended.stdout + ended.stderr
 
 
 def test_every_python_that_is_started_is_started_so():

@@ -33,22 +33,22 @@ class Abandoned:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._times_s: dict[str, list[float]] = {}
+        self._hung: dict[str, list[tuple[float, float]]] = {}  # by driver: when, and for how long it counts
         self._undead: dict[str, subprocess.Popen[bytes]] = {}
         self._counted_s: dict[str, float] = {}
 
     def note(self, driver: str, limit_s: float) -> int:
-        """Count one more of a driver's sources, and return how many there were within the window of their limit."""
+        """Count one more of a driver's sources, and return how many there were, each within the window of its limit."""
         with self._lock:
-            now_s, window_s = self._clock(), window_of(limit_s)
-            recent = [at_s for at_s in self._times_s.get(driver, []) if now_s - at_s < window_s]
-            self._times_s[driver] = [*recent, now_s]
+            now_s = self._clock()
+            recent = [one for one in self._hung.get(driver, []) if now_s - one[0] < one[1]]
+            self._hung[driver] = [*recent, (now_s, window_of(limit_s))]
             return len(recent) + 1
 
     def forgive(self, driver: str) -> None:
         """Count anew: its daemon is restarted, and those that hung together are one case."""
         with self._lock:
-            self._times_s.pop(driver, None)
+            self._hung.pop(driver, None)
 
     def keep(self, camera: str, process: subprocess.Popen[bytes]) -> None:
         """Remember a process that hangs in a system call, to be collected once it ends."""

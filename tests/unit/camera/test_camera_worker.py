@@ -247,7 +247,7 @@ def test_a_source_that_fails_unexpectedly_is_opened_again_however_often(start, c
         return opened[-1]
 
     opened, worker = [], None
-    worker, frames = start(opener, Mode.COLD)
+    worker, frames = start(opener, Mode.COLD, redact=lambda text: text.replace("s3cret", "***"))
     worker.set_mode(Mode.HOT)
     until(lambda: len(frames) > 8 * 3 + 5, 5)
     assert [source.closed for source in sources] == [1] * 8 + [0]
@@ -256,6 +256,10 @@ def test_a_source_that_fails_unexpectedly_is_opened_again_however_often(start, c
     backoffs = [one.getMessage() for one in caplog.records if one.getMessage().startswith("camera front: backoff")]
     assert backoffs == ["camera front: backoff: it failed unexpectedly: RuntimeError"] * 9
     assert "RuntimeError: no decoder" in caplog.text, "a bug is shown with its traceback"
+    assert "RuntimeError: driver:***" in caplog.text
+    assert "s3cret" not in caplog.text
+    shown = [one for one in caplog.records if "Traceback" in one.getMessage()]
+    assert {one.edged_camera for one in shown} == {"front"}, "their number is limited for each camera"
 
 
 def test_a_worker_that_cannot_go_on_does_not_say_that_it_runs(start):

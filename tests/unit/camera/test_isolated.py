@@ -192,6 +192,16 @@ def test_three_hangs_of_one_camera_are_one_case_however_long_it_may_take(limit_s
         assert abandoned.note("argus", limit_s) == count
 
 
+def test_a_camera_with_a_short_limit_forgets_no_hang_of_one_with_a_long_limit():
+    now = [0.0]
+    abandoned = Abandoned(lambda: now[0])
+    counts = []
+    for at_s, limit_s in ((103, 100.0), (200, 5.0), (206, 100.0), (309, 100.0)):
+        now[0] = at_s
+        counts.append(abandoned.note("argus", limit_s))
+    assert counts == [1, 2, 3, 3], "by the last one only the short one is forgotten"
+
+
 def hang(camera, scheme="csi"):
     """Return what is said of an opening that hangs."""
     with pytest.raises(CameraError) as caught:
