@@ -7,7 +7,7 @@ import secrets as random_source
 import signal
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,6 +18,7 @@ from edged.cameras import gpu_of
 from edged.config import Config, Secrets
 from edged.control.ration import Ration
 from edged.control.server import ControlServer, Request
+from edged.difference import Difference, Keys, difference, with_engines
 from edged.engine_room import devices_of, places_of
 from edged.errors import ConfigError, EdgedError, UsageError, WorkerFailed
 from edged.log import about, set_level
@@ -27,7 +28,7 @@ from edged.plan import CameraState, Mode, Plan, TaskState
 from edged.planning import Stock, changes, demands, routes, with_views
 from edged.publish.publisher import Publisher
 from edged.publish.wire import STATUS_TOPIC, status_message, task_message, task_topic
-from edged.reload import Difference, Keys, Loaded, Readings, Refused, Reloader, difference, with_engines
+from edged.reload import Loaded, Read, Refused, Reloader, Reloads
 from edged.results import Result
 from edged.rundir import RuntimeLock, control_endpoint, publish_endpoint, runtime_directory
 from edged.scheduler.activation import Activation
@@ -43,7 +44,7 @@ from edged.shards.process import ShardProcess
 from edged.shards.shard import Shard
 from edged.signals import kinds_with
 from edged.status import Now, StatusBook
-from edged.supervisor import ENGINE, ONCE, SERVICE, SIDELINE, Supervisor
+from edged.supervisor import ENGINE, SERVICE, SIDELINE, Supervisor
 from edged.telemetry.worker import TelemetryWorker
 from edged.waiting import Inbox
 from edged.work import Cost
@@ -55,7 +56,6 @@ STATUS_S = 1.0
 INBOX_MAX = 256
 REQUESTS_S = 0.03  # of each tick's time
 LOOK_S = 0.05
-GIVE_UP_S = 1.0  # in which a thread that failed ends; one that is silent does not
 STOPS = frozenset({signal.SIGTERM, signal.SIGINT})
 
 
@@ -80,7 +80,7 @@ class Look:
     """What a rule says has changed, or who subscribes to what."""
 
 
-Event = Request | Stop | Reload | Look | Loaded | Refused
+Event = Request | Stop | Reload | Look | Read
 
 
 class Daemon:
@@ -102,8 +102,6 @@ class Daemon:
         self._plan = Plan()
         self._costs: dict[str, Cost] = {}
         self._states: dict[str, dict[str, Any]] = {}
-        self._readings: Readings[Request] = Readings(self._read_again)
-        self._reload_hangs = False
         self._started_with = config.edged
         self._looking = False
         with ExitStack() as undo:
@@ -117,6 +115,9 @@ class Daemon:
             undo.callback(self._fleet.end)
             self._lineup = self._prepare()
             self._report(self._lineup)
+            self._reloads: Reloads[Request] = Reloads(
+                self._supervisor, self._reader, self._service.reloading, self._settle, self._fleet.discard
+            )
             self._heat = Heat()
             self._limits: Mapping[str, Limit] = {}
             self._telemetry = TelemetryWorker()
@@ -203,7 +204,7 @@ class Daemon:
             text = "%s: the daemon goes on without it: %s"
             log.error(text, lost.name, lost.error, extra=about(event="worker_lost"))
             if lost.name == Reloader.name:
-                self._give_up_reload(lost.error)
+                self._reloads.lost(lost.error)
         required = [name for name, task in self._config.tasks.items() if task.required]
         answered = {task for (task, _) in self._publisher.sent()}
         self._service.tick(self._plan, reports, required, answered, self._lineup.blocked)
@@ -215,9 +216,9 @@ class Daemon:
             self._looking = False  # before the plan is made: what changes from here on asks for the next one
             self._replan()
         elif isinstance(event, Reload):
-            self._readings.ask(None)
-        elif isinstance(event, (Loaded, Refused)):
-            self._end_reload(event)
+            self._reloads.ask(None)
+        elif isinstance(event, Read):
+            self._reloads.read(event)
 
     def _replan(self, reports: Mapping[str, CameraReport] | None = None) -> None:
         """Make a plan of what is now, and bring the running workers to it. Equal plans change nothing."""
@@ -272,7 +273,7 @@ class Daemon:
 
     def _answer(self, request: Request) -> None:
         if request.command == "reload":
-            self._readings.ask(request)
+            self._reloads.ask(request)
             return
         try:
             self._control.reply(request, self._commands[request.command](request.args))
@@ -360,45 +361,25 @@ class Daemon:
 
     # ---- reload ------------------------------------------------------------------------------------------------------
 
-    def _read_again(self) -> None:
-        if self._reload_hangs:
-            self._refuse_reload(
-                WorkerFailed("the reload before this one hangs; restart the daemon, or try it again later")
-            )
-            return
+    def _reader(self, number: int) -> Reloader:
         log.info("reading the configuration again", extra=about(event="reload"))
-        self._service.reloading()
-        self._supervisor.start(Reloader(self._config.directory, self._fleet.prepare, self._inbox.put), ONCE)
+        return Reloader(number, self._config.directory, self._fleet.prepare, self._inbox.put)
 
-    def _end_reload(self, outcome: Loaded | Refused) -> None:
-        self._supervisor.stop([Reloader.name])
-        if self._reload_hangs:  # and was refused already
-            self._reload_hangs = False
-            log.info("the reload that hung has ended; nothing has changed", extra=about(event="reload_refused"))
-            if isinstance(outcome, Loaded):
-                self._fleet.discard()
-        elif isinstance(outcome, Loaded):
-            self._take_over(outcome)
-        else:
-            self._refuse_reload(outcome.error)
-
-    def _give_up_reload(self, error: WorkerFailed) -> None:
-        try:
-            self._supervisor.stop([Reloader.name], GIVE_UP_S)
-        except WorkerFailed:
-            self._reload_hangs = True
-        self._refuse_reload(error)
-
-    def _refuse_reload(self, error: Exception) -> None:
+    def _settle(self, outcome: Loaded | Refused) -> Callable[[Request], None]:
+        """Take a configuration over, or say why not. Return how to answer who asked for it."""
+        if isinstance(outcome, Loaded):
+            answer = self._take_over(outcome)
+            self._service.reloaded()
+            return lambda request: self._control.reply(request, answer)
+        error = outcome.error
         text = "the configuration was not taken over, nothing has changed:\n%s"
         log.error(text, error, extra=about(event="reload_refused"))
         self._service.reloaded()
         code = "refused" if isinstance(error, ConfigError) else "failed"
-        for request in self._readings.ended():
-            self._control.refuse(request, code, str(error))
+        return lambda request: self._control.refuse(request, code, str(error))
 
-    def _take_over(self, loaded: Loaded) -> None:
-        """Apply a changed configuration: what is equal in both goes on as it runs."""
+    def _take_over(self, loaded: Loaded) -> dict[str, Any]:
+        """Apply a changed configuration: what is equal in both goes on as it runs. Return what is answered."""
         found = difference(self._config, loaded.config, self._secrets, loaded.secrets, self._started_with)
         found = replace(found, cameras=found.cameras | self._moved(loaded, found))
         found = self._with_keys(loaded, with_engines(found, self._lineup, loaded.lineup))
@@ -419,7 +400,11 @@ class Daemon:
         reports = self._fleet.cameras()
         self._follow(self._make_plan(reports))  # an equal plan may lead to another engine
         self._publish_states(reports)
-        self._tell_reloaded(found)
+        text = "configuration taken over: %s; %d kept"
+        log.info(text, ", ".join(found.words) or "no change", found.kept, extra=about(event="reloaded"))
+        if found.restart:
+            log.warning("these need a restart and are as before: %s", ", ".join(found.restart))
+        return {"changed": list(found.words), "kept": found.kept, "restart": list(found.restart)}
 
     def _moved(self, loaded: Loaded, found: Difference) -> frozenset[str]:
         """Return the cameras whose engines go to another GPU, or leave it: they are decoded elsewhere from now on."""
@@ -440,13 +425,13 @@ class Daemon:
     def _let_go(self, found: Difference, stock: Stock) -> None:
         """End the routes and workers of cameras that go or change; what the plan says of the others stays.
 
-        It forgets of cameras at rest what they rested as where that is another mode or time now: they begin it anew.
+        It forgets of cameras at rest what they rested as where they are to be readier now: they begin that anew.
         """
         touched = found.gone | found.cameras
         kept = {
             name: one
             for name, one in self._plan.cameras.items()
-            if name not in touched and (one.mode is Mode.HOT or self._stock.rest_of(name) == stock.rest_of(name))
+            if name not in touched and (one.mode is Mode.HOT or not stock.readier(name, self._stock))
         }
         self._plan = Plan(kept, self._plan.tasks, self._plan.devices)
         self._fleet.let_go(touched & self._config.cameras.keys(), routes(self._config, self._lineup, self._plan))
@@ -457,23 +442,14 @@ class Daemon:
         why = "removed from the configuration"
         return task_message(name, self.boot, TaskState.INACTIVE, {}, why, 0.0, 0.0, {})
 
-    def _tell_reloaded(self, found: Difference) -> None:
-        answer = {"changed": list(found.words), "kept": found.kept, "restart": list(found.restart)}
-        text = "configuration taken over: %s; %d kept"
-        log.info(text, ", ".join(found.words) or "no change", found.kept, extra=about(event="reloaded"))
-        self._service.reloaded()
-        if found.restart:
-            log.warning("these need a restart and are as before: %s", ", ".join(found.restart))
-        for request in self._readings.ended():
-            self._control.reply(request, answer)
-
     # ---- start and stop --------------------------------------------------------------------------------------------
 
     def _prepare(self) -> Lineup:
         """Load what the configuration needs, in a thread of its own: that may take longer than an end may."""
         loader = ThreadPoolExecutor(1, "prepare")
         loading = loader.submit(self._fleet.prepare, self._config, self._secrets)
-        while not wait([loading], LOOK_S).done:
+        while not loading.done():
+            time.sleep(LOOK_S)  # timed waits follow the wall clock on Python 3.10
             if asked := signal.sigpending() & STOPS:  # they are blocked until `run` can take them
                 loader.shutdown(wait=False)
                 raise StoppedEarly(signal.Signals(min(asked)).name)
@@ -532,7 +508,7 @@ def run(config: Config, secrets: Secrets) -> int:
     try:
         daemon = Daemon(config, secrets)
     except StoppedEarly as exc:
-        for number in STOPS:  # one that is pending would end the process in its own way
+        for number in (*STOPS, signal.SIGHUP):  # one that is pending would end the process in its own way
             signal.signal(number, signal.SIG_IGN)
         log.info("stopping: %s, while engines were loaded", exc, extra=about(event="stop"))
         return 0

@@ -62,9 +62,11 @@ class Stock:
                 self._unneeded[camera] = max(self._unneeded.get(camera, mode), mode, key=READINESS.__getitem__)
                 self._linger_s[camera] = _longer(self._linger_s[camera], linger_s) if known else linger_s
 
-    def rest_of(self, camera: str) -> tuple[Mode, float | None]:
-        """Return the mode that a camera falls to when nothing needs it, and how long it stays there; None for ever."""
-        return self._unneeded.get(camera, Mode.COLD), self._linger_s.get(camera)
+    def readier(self, camera: str, before: Stock) -> bool:
+        """Tell whether a camera that nothing needs is to rest in a readier mode than `before`, or for longer."""
+        mode, old = self._unneeded.get(camera, Mode.COLD), before._unneeded.get(camera, Mode.COLD)
+        linger_s, old_s = self._linger_s.get(camera, 0.0), before._linger_s.get(camera, 0.0)
+        return READINESS[mode] > READINESS[old] or (linger_s != old_s and _longer(linger_s, old_s) == linger_s)
 
     def supplies(self, reports: Mapping[str, CameraReport]) -> list[Supply]:
         """Return every camera as it is, and every view as its camera is."""

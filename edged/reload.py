@@ -1,45 +1,28 @@
-"""A changed configuration as a difference: what is kept, what changes, what needs a restart."""
+"""Reading the configuration again while the daemon runs: one reading at a time, which may fail or hang."""
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
-
-from pydantic import BaseModel
+from typing import Generic, TypeVar, cast
 
 from edged.assembly import Lineup, curve_faults, guards
-from edged.config import Config, EdgedConfig, Secrets, config_error, load_config
+from edged.config import Config, Secrets, config_error, load_config
 from edged.config.faults import NOTHING_STARTED
-from edged.errors import EdgedError
+from edged.errors import EdgedError, WorkerFailed
+from edged.log import about
 from edged.publish.curve import Guarded
+from edged.supervisor import ONCE, Supervisor
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Prepare = Callable[[Config, Secrets], Lineup]
 
-RESTART = (
-    "publish", "control", "metrics", "limits", "scheduler.processes", "scheduler.warm_max_s", "scheduler.warm_max_mb",
-)  # fmt: skip
-"""Keys of `edged.yaml` that sockets, camera workers and processes are made with: only a new daemon can follow them."""
-FOLLOWED = ("publish.curve.allowed_clients", "control.curve.allowed_clients")
-"""Those below them that `Keys` follows."""
-
-
-@dataclass(frozen=True)
-class Difference:
-    """What is new in a configuration. Everything that is not named is equal, and goes on as it runs.
-
-    `cameras` are added or changed and `gone` removed; `words` names every change for people; `restart` the changed
-    keys that are not followed; `kept` counts the cameras and tasks that are equal.
-    """
-
-    cameras: frozenset[str]
-    gone: frozenset[str]
-    words: tuple[str, ...]
-    restart: tuple[str, ...]
-    kept: int
+GIVE_UP_S = 1.0  # in which a thread that failed ends; one that is silent does not
 
 
 @dataclass(frozen=True)
@@ -62,70 +45,42 @@ class Refused:
     error: EdgedError
 
 
+@dataclass(frozen=True)
+class Read:
+    """A reading of the configuration has an outcome."""
+
+    number: int
+
+
 class Reloader:
     """A thread that reads the configuration and loads what is new in it, while everything runs on.
 
+    `outcome` is how it went, None as long as that is not known.
+
     Args:
+        number: of this reading.
         directory: the configuration directory.
         prepare: loads what a configuration needs, and says what will serve each task.
-        done: told how it went, once, from this thread.
+        done: told once, from this thread, when there is an outcome.
     """
 
     name = "reload"
 
-    def __init__(self, directory: Path, prepare: Prepare, done: Callable[[Loaded | Refused], None]) -> None:
+    def __init__(self, number: int, directory: Path, prepare: Prepare, done: Callable[[Read], None]) -> None:
+        self.number, self.outcome = number, cast("Loaded | Refused | None", None)
         self._directory, self._prepare, self._done = directory, prepare, done
 
     def run(self, stop: threading.Event, beat: Callable[[], None]) -> None:  # noqa: ARG002 - ends by itself
         """Load once."""
         beat()
         try:
-            outcome: Loaded | Refused = load(self._directory, self._prepare)
+            self.outcome = load(self._directory, self._prepare)
         except EdgedError as exc:
-            outcome = Refused(type(exc)(str(exc).replace(NOTHING_STARTED, "nothing was changed")))
-        self._done(outcome)
+            self.outcome = Refused(type(exc)(str(exc).replace(NOTHING_STARTED, "nothing was changed")))
+        self._done(Read(self.number))
 
     def wake(self) -> None:
         """Nothing waits here."""
-
-
-class Keys:
-    """Compares the CURVE keys of each new configuration with those that the sockets were opened with.
-
-    Args:
-        guards: the endpoints behind CURVE at the start.
-    """
-
-    def __init__(self, guards: Mapping[str, Guarded]) -> None:
-        self._started = self._now = guards
-        self._admitted = {name: one.clients for name, one in guards.items()}
-
-    def follow(self, guards: Mapping[str, Guarded]) -> tuple[list[str], list[str]]:
-        """Take over the keys of a new configuration.
-
-        Returns:
-            What has changed, in words, and the keys of `edged.yaml` of which some is as before until a restart: the
-            server's secret, and clients that were once let in and are not to be any more, for they may be connected.
-        """
-        words: list[str] = []
-        restart: list[str] = []
-        for name, new in guards.items():
-            if name not in self._started:
-                continue  # the socket has no such endpoints, which its own keys tell
-            secret, clients = f"{name}.curve.server_secret", f"{name}.curve.allowed_clients"
-            old = self._now.get(name, self._started[name])
-            if new.secret_key != old.secret_key:
-                words.append(f"key of {secret}")
-            if new.clients != old.clients:
-                added, removed = len(new.clients - old.clients), len(old.clients - new.clients)
-                words.append(f"keys of {clients}: {added} added, {removed} removed")
-            if new.secret_key != self._started[name].secret_key:
-                restart.append(secret)
-            if self._admitted[name] - new.clients:
-                restart.append(clients)
-            self._admitted[name] |= new.clients
-        self._now = guards
-        return words, restart
 
 
 class Readings(Generic[T]):
@@ -159,6 +114,84 @@ class Readings(Generic[T]):
         return answered
 
 
+class Reloads(Generic[T]):
+    """Reads the configuration again when somebody asks for it, one reading at a time. One thread's use.
+
+    A reading that hangs is given up and refused. Until its thread ends no other begins: all are refused.
+
+    Args:
+        supervisor: owns the reading's thread, and tells when it is lost.
+        reader: makes a reading of that number, which then comes to `read`.
+        reloading: told when somebody's reading begins.
+        settle: takes an outcome over, or refuses it, and returns how to answer who asked.
+        discard: frees what a reading has loaded that nobody wants any more.
+    """
+
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        reader: Callable[[int], Reloader],
+        reloading: Callable[[], None],
+        settle: Callable[[Loaded | Refused], Callable[[T], None]],
+        discard: Callable[[], None],
+    ) -> None:
+        self._supervisor, self._make, self._reloading = supervisor, reader, reloading
+        self._settle, self._discard = settle, discard
+        self._readings: Readings[T] = Readings(self._begin)
+        self._count = 0
+        self._reader: Reloader | None = None  # whose thread may run
+        self._given_up = False
+
+    def ask(self, who: T | None) -> None:
+        """Have the configuration read; None for a signal, which nobody waits for."""
+        self._readings.ask(who)
+
+    def read(self, event: Read) -> None:
+        """Take the outcome of a reading."""
+        reader = self._reader
+        if reader is None or reader.number != event.number:
+            return  # it was given up, and its thread has ended since
+        if self._given_up:
+            if self._ended(GIVE_UP_S):
+                log.info("the reload that hung has ended; nothing has changed", extra=about(event="reload_refused"))
+            return
+        self._supervisor.stop([Reloader.name])
+        self._reader = None
+        self._end(cast("Loaded | Refused", reader.outcome))
+
+    def lost(self, error: WorkerFailed) -> None:
+        """Give up the reading that is under way: its thread has failed, or is silent for too long."""
+        self._given_up = True
+        self._ended(GIVE_UP_S)
+        self._end(Refused(error))
+
+    def _begin(self) -> None:
+        self._reloading()
+        if self._reader is not None and not self._ended(0.0):
+            text = "the reload before this one hangs; restart the daemon, or try it again later"
+            self._end(Refused(WorkerFailed(text)))
+            return
+        self._given_up, self._count = False, self._count + 1
+        self._reader = self._make(self._count)
+        self._supervisor.start(self._reader, ONCE)
+
+    def _ended(self, timeout_s: float) -> bool:
+        """Tell whether the thread of a reading that was given up has ended, and free what it loaded."""
+        try:
+            self._supervisor.stop([Reloader.name], timeout_s)
+        except WorkerFailed:
+            return False
+        if self._reader is not None and isinstance(self._reader.outcome, Loaded):
+            self._discard()
+        self._reader = None
+        return True
+
+    def _end(self, outcome: Loaded | Refused) -> None:
+        answer = self._settle(outcome)
+        for who in self._readings.ended():
+            answer(who)
+
+
 def load(directory: Path, prepare: Prepare) -> Loaded:
     """Read, check and load a configuration directory. Raise `ConfigError` with every fault by file and line."""
     config = load_config(directory)
@@ -169,67 +202,3 @@ def load(directory: Path, prepare: Prepare) -> Loaded:
     if faults := curve_faults(config, guarded):
         raise config_error(faults)
     return Loaded(config, secrets, prepare(config, secrets), guarded)
-
-
-def difference(
-    old: Config, new: Config, old_secrets: Secrets, new_secrets: Secrets, started_with: EdgedConfig | None = None
-) -> Difference:
-    """Compare two configurations. A camera whose credentials changed is a changed camera; views are cameras here.
-
-    Needs a restart: what differs from what the process was `started_with`, the old configuration by default.
-    """
-    before, after = {**old.cameras, **old.views}, {**new.cameras, **new.views}
-    gone = frozenset(before) - frozenset(after)
-    changed = frozenset(
-        name
-        for name, camera in after.items()
-        if before.get(name) != camera
-        or (name in new.cameras and _expanded(old, name, old_secrets) != _expanded(new, name, new_secrets))
-    )
-    tasks = {name for name in {*old.tasks, *new.tasks} if old.tasks.get(name) != new.tasks.get(name)}
-    keys = tuple(_changed_keys(_values(old.edged), _values(new.edged)))
-    words = [
-        *(_word("camera", name, name in before, name in after) for name in sorted(changed | gone)),
-        *(_word("task", name, name in old.tasks, name in new.tasks) for name in sorted(tasks)),
-        *(f"edged.yaml {key}" for key in keys),
-    ]
-    kept = len(set(after) - changed) + len(set(new.tasks) - tasks)
-    stale = _changed_keys(_values(started_with or old.edged), _values(new.edged))
-    return Difference(changed, gone, tuple(words), tuple(key for key in stale if _needs_restart(key)), kept)
-
-
-def with_engines(found: Difference, old: Lineup, new: Lineup) -> Difference:
-    """Add the tasks that are equal and served by another engine: a file was replaced or built, or its device is new."""
-    others = [
-        name
-        for name in sorted(old.chosen.keys() & new.chosen.keys())
-        if old.task_engine.get(name) != new.task_engine.get(name) and f"task {name} changed" not in found.words
-    ]
-    words = (f"engine of task {name} changed" for name in others)
-    return replace(found, words=(*found.words, *words), kept=found.kept - len(others))
-
-
-def _expanded(config: Config, camera: str, secrets: Secrets) -> str:
-    return secrets.expand(str(config.cameras[camera].source))
-
-
-def _needs_restart(key: str) -> bool:
-    return key not in FOLLOWED and any(key == fixed or key.startswith(f"{fixed}.") for fixed in RESTART)
-
-
-def _word(kind: str, name: str, was: bool, is_now: bool) -> str:
-    return f"{kind} {name} " + ("changed" if was and is_now else "added" if is_now else "removed")
-
-
-def _values(model: BaseModel) -> dict[str, Any]:
-    return model.model_dump()
-
-
-def _changed_keys(old: Any, new: Any, above: str = "") -> Iterator[str]:
-    """Yield every key, with dots, whose value differs."""
-    if not isinstance(old, Mapping) or not isinstance(new, Mapping):
-        if old != new:
-            yield above
-        return
-    for key in sorted({*old, *new}, key=str):
-        yield from _changed_keys(old.get(key), new.get(key), f"{above}.{key}" if above else str(key))

@@ -12,6 +12,7 @@ null. Answers may come in another order than their requests. Maps and lists are 
 | `unknown_command` | there is no such command; the text lists those there are |
 | `busy` | too many requests wait; try again |
 | `refused` | a well-formed request that cannot be done; the text says why |
+| `failed` | `reload` only: what the new configuration needs could not be had, or reading it hangs |
 
 Commands go to the daemon's main thread. *Immediate* ones (`signal.set`) are served at once by the thread that owns the
 socket, for streams of 100 a second: without an `id` (absent or null) one of those is answered only when it is refused.

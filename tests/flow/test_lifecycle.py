@@ -86,7 +86,8 @@ def test_an_end_is_not_put_off_until_all_is_loaded(daemon, site, task, looped, t
     config = site({"a": looped, "b": looped}, tasks, {"scheduler": {"processes": processes}})
     running = daemon(config, wait=False, **slow)
     until((tmp_path / "begun").exists, what="the slow parser")
-    running.process.send_signal(signal.SIGINT)
+    for number in (signal.SIGHUP, signal.SIGINT):
+        running.process.send_signal(number)
     running.stop()
     assert "stopping: SIG" in running.log
     assert "is killed" not in running.log

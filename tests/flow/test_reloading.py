@@ -473,10 +473,10 @@ def slow(tmp_path):
         from dataclasses import replace
         from pathlib import Path
 
-        import edged.daemon
+        import edged.reload
         from edged.tasks.yolo import Yolov8
 
-        edged.daemon.ONCE = replace(edged.daemon.ONCE, silence_s=0.3)
+        edged.reload.ONCE = replace(edged.reload.ONCE, silence_s=2)
 
         class Slow(Yolov8):
             def __init__(self, model, settings):

@@ -1,133 +1,25 @@
-"""A changed configuration as a difference, and what of the running engines it takes over."""
+"""Reading the configuration again: one reading at a time, which may fail or hang, and who waits for it."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from pathlib import Path
+import threading
+from collections import deque
 
 import pytest
+from parts import until
 
-from edged.assembly import NOTHING, Lineup, assemble
-from edged.config import Secrets, load_config
-from edged.errors import ConfigError
-from edged.publish.curve import Guarded
-from edged.reload import Difference, Keys, Readings, difference, load, with_engines
+from edged.assembly import NOTHING, Lineup
+from edged.errors import ConfigError, WorkerFailed
+from edged.reload import Loaded, Readings, Reloader, Reloads, load
+from edged.supervisor import Supervisor
 
-NO_SECRETS = Secrets({})
-
-
-@pytest.fixture
-def changed(site, task, clip):
-    """Return (directory, a function that rewrites one of its files, and both configurations' difference)."""
-    cameras = {name: {"source": f"file:{clip()}", "loop": True} for name in ("front", "rear")}
-    directory = site(cameras, {"lane": task("front"), "sign": task("rear")})
-
-    def change(file, value):
-        (directory / file).write_text(json.dumps(value))
-
-    return directory, change, cameras
+EMPTY = Lineup({}, {}, {}, {})
 
 
-def compare(directory, change, *edits):
-    old = load_config(directory)
-    for file, value in edits:
-        change(file, value)
-    return difference(old, load_config(directory), NO_SECRETS, NO_SECRETS)
-
-
-def test_an_equal_configuration_is_no_difference(changed):
-    directory, change, _ = changed
-    found = compare(directory, change)
-    assert (found.cameras, found.gone, found.words, found.restart, found.kept) == (frozenset(),) * 2 + ((), (), 4)
-
-
-def test_a_changed_an_added_and_a_removed_camera_are_named(changed, task):
-    directory, change, cameras = changed
-    new = {"front": {**cameras["front"], "loop": False}, "side": cameras["rear"]}
-    found = compare(directory, change, ("cameras.yaml", {"cameras": new}), ("tasks/sign.yaml", task("side")))
-    assert (found.cameras, found.gone) == ({"front", "side"}, {"rear"})
-    assert found.words == ("camera front changed", "camera rear removed", "camera side added", "task sign changed")
-    assert found.kept == 1
-
-
-def test_endpoints_ask_for_a_restart_and_scheduler_keys_do_not(changed):
-    directory, change, _ = changed
-    edged = {"publish": {"endpoints": ["tcp://127.0.0.1:5977"]}, "scheduler": {"unneeded": "cold"}}
-    found = compare(directory, change, ("edged.yaml", edged))
-    assert found.words == ("edged.yaml publish.endpoints", "edged.yaml scheduler.unneeded")
-    assert found.restart == ("publish.endpoints",)
-
-
-def test_a_camera_whose_credential_changed_is_a_changed_camera(site, task, clip):
-    directory = site({"gate": {"source": "rtsp://${cred:gate}@192.0.2.7/1"}}, {"lane": task("gate")})
-    config = load_config(directory)
-    found = difference(config, config, Secrets({"gate": "user:old-word"}), Secrets({"gate": "user:new-word"}))
-    assert found.cameras == {"gate"}
-
-
-def test_an_engine_whose_model_is_the_same_file_is_taken_over_and_a_rewritten_one_is_loaded_anew(
-    site, task, model, tmp_path
-):
-    mine = tmp_path / "mine.onnx"
-    mine.write_bytes(model().read_bytes())
-    directory = site({"front": {"source": "scene:front"}}, {"lane": task("front"), "own": task("front", onnx=mine)})
-    running = assemble(load_config(directory))
-    again = assemble(load_config(directory), running)
-    assert again.engines == running.engines
-    fresh = tmp_path / "fresh.onnx"
-    fresh.write_bytes(mine.read_bytes())
-    fresh.replace(mine)
-    third = assemble(load_config(directory), running)
-    assert third.engines[third.task_engine["lane"]] is running.engines[running.task_engine["lane"]]
-    assert third.task_engine["own"] not in running.engines
-
-
-def test_a_task_that_is_equal_and_has_another_engine_is_named_and_not_kept():
-    def served(**engines):
-        return Lineup({}, {name: key for name, key in engines.items() if key}, {}, dict.fromkeys(engines, "on cpu"))
-
-    old = served(same="a", other="a", blocked=None, changed="a", gone="a")
-    new = served(same="a", other="b", blocked="a", changed="b", new="b")
-    found = with_engines(Difference(frozenset(), frozenset(), ("task changed changed",), (), 7), old, new)
-    assert found.words == ("task changed changed", "engine of task blocked changed", "engine of task other changed")
-    assert found.kept == 5
-
-
-def test_a_faulty_configuration_names_every_fault_and_loads_nothing(changed):
-    directory, change, _ = changed
-    change("tasks/lane.yaml", {"cameras": ["nowhere"], "rate_hz": 0})
-    with pytest.raises(ConfigError, match=r"(?s)rate_hz.*nowhere.*3 fault"):
+def test_a_faulty_configuration_names_every_fault_and_loads_nothing(site, task):
+    directory = site({"front": {"source": "scene:front"}}, {"lane": {**task("nowhere"), "rate_hz": 0}})
+    with pytest.raises(ConfigError, match=r"(?s)rate_hz.*nowhere.*2 fault"):
         load(directory, NOTHING)
-
-
-def test_of_curve_keys_those_that_were_once_let_in_and_the_server_s_ask_for_a_restart():
-    def behind(secret="s", **clients):
-        return {name: Known((), secret, Path(), frozenset(keys)) for name, keys in clients.items()}
-
-    keys = Keys(behind(publish=b"ab"))
-    assert keys.follow(behind(publish=b"ab")) == ([], [])
-    word, key = "keys of publish.curve.allowed_clients: {} added, {} removed", "publish.curve.allowed_clients"
-    assert keys.follow(behind(publish=b"abc")) == ([word.format(1, 0)], [])
-    assert keys.follow(behind(publish=b"ab")) == ([word.format(0, 1)], [key])
-    assert keys.follow(behind(publish=b"ab")) == ([], [key])
-    assert keys.follow(behind(publish=b"abc", control=b"d")) == ([word.format(1, 0)], [])
-    secret = "publish.curve.server_secret"
-    assert keys.follow(behind("t", publish=b"abc")) == ([f"key of {secret}"], [secret])
-    assert keys.follow(behind("t", publish=b"abc")) == ([], [secret])
-    assert keys.follow(behind(publish=b"abc")) == ([f"key of {secret}"], [])
-    assert keys.follow({}) == ([], [])
-
-
-@dataclass(frozen=True)
-class Known(Guarded):
-    """Endpoints whose clients' keys are known."""
-
-    keys: frozenset = frozenset()
-
-    @property
-    def clients(self):
-        return self.keys
 
 
 def test_who_asks_while_a_reading_is_under_way_waits_for_the_next_one():
@@ -150,18 +42,106 @@ def test_a_signal_alone_is_a_reading_that_nobody_waits_for():
     assert (readings.ended(), readings.ended(), len(begun)) == ([], [], 2)
 
 
-def test_a_view_that_changes_leaves_its_camera_alone(changed, task):
-    directory, change, cameras = changed
-    roof = {**cameras["front"], "lens": {"model": "equirectangular"}}
-    side = {"view_of": "roof", "fov_deg": 90, "width_px": 64, "height_px": 48}
-    whole = {**cameras, "roof": roof, "side": side, "back": side}
-    change("cameras.yaml", {"cameras": whole})
-    turned = {**whole, "side": {**side, "yaw_deg": 5}, "more": side}
-    del turned["back"]
-    found = compare(directory, change, ("cameras.yaml", {"cameras": turned}))
-    assert (found.cameras, found.gone) == ({"side", "more"}, {"back"})
-    assert found.words == ("camera back removed", "camera more added", "camera side changed")
-    assert found.kept == 5
-    other = {**turned, "side": cameras["front"], "roof": {**roof, "lens": {"model": "equidistant", "fov_deg": 180}}}
-    found = compare(directory, change, ("cameras.yaml", {"cameras": other}))
-    assert found.words == ("camera roof changed", "camera side changed")
+class Desk:
+    """Asks for readings as the daemon does, and holds each of them up until it is told how to end."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.supervisor = Supervisor()
+        self.events, self.told, self.answers, self.discarded = deque(), [], {}, 0
+        self.go, self.fails = threading.Event(), None
+        self.reloads = Reloads(
+            self.supervisor, self.reader, lambda: self.told.append("reloading"), self.settle, self.discard
+        )
+
+    def reader(self, number):
+        return Reloader(number, self.directory, self.prepare, self.events.append)
+
+    def prepare(self, _config, _secrets):
+        assert self.go.wait(10)
+        if self.fails is not None:
+            raise self.fails
+        return EMPTY
+
+    def settle(self, outcome):
+        what = "loaded" if isinstance(outcome, Loaded) else str(outcome.error)
+        self.told.append(what)
+        return lambda who: self.answers.update({who: what})
+
+    def discard(self):
+        self.discarded += 1
+
+    def serve(self, count=1):
+        """Take so many outcomes in, as the main loop does."""
+        until(lambda: len(self.events) >= count, what="the reading")
+        for _ in range(count):
+            self.reloads.read(self.events.popleft())
+
+    def lose(self):
+        self.reloads.lost(WorkerFailed("reload: silent for 600.0 s"))
+
+
+@pytest.fixture
+def desk(site, task, monkeypatch):
+    monkeypatch.setattr("edged.reload.GIVE_UP_S", 0.05)
+    desk = Desk(site({"front": {"source": "scene:front"}}, {"lane": task("front")}))
+    yield desk
+    desk.go.set()
+    desk.supervisor.close()
+
+
+def test_a_reading_is_taken_over_and_answers_who_asked(desk):
+    desk.go.set()
+    desk.reloads.ask("one")
+    desk.reloads.ask("two")
+    desk.serve()
+    assert desk.answers == {"one": "loaded"}
+    desk.serve()
+    assert desk.answers == {"one": "loaded", "two": "loaded"}
+    assert desk.told == ["reloading", "loaded", "reloading", "loaded"]
+    assert (desk.supervisor.names(), desk.discarded) == ([], 0)
+
+
+def test_one_that_hangs_is_refused_and_so_are_others_until_it_has_ended(desk):
+    desk.reloads.ask("one")
+    desk.lose()
+    desk.reloads.ask("two")
+    assert desk.answers["one"] == "reload: silent for 600.0 s"
+    assert desk.answers["two"].startswith("the reload before this one hangs")
+    assert desk.told[0::2] == ["reloading", "reloading"], "who waits for READY=1 has been told"
+    desk.go.set()
+    desk.serve()
+    assert (desk.discarded, desk.supervisor.names()) == (1, [])
+    desk.reloads.ask("three")
+    desk.serve()
+    assert (desk.answers["three"], desk.discarded) == ("loaded", 1)
+
+
+def test_one_that_ends_just_as_it_is_given_up_stays_refused(desk):
+    desk.go.set()
+    desk.reloads.ask("one")
+    desk.reloads.ask("two")
+    until(lambda: desk.events, what="the first reading")
+    desk.lose()
+    assert (desk.answers, desk.discarded) == ({"one": "reload: silent for 600.0 s"}, 1)
+    desk.serve(2)
+    assert desk.answers["two"] == "loaded"
+    assert (desk.discarded, desk.supervisor.names()) == (1, [])
+
+
+@pytest.mark.parametrize("hangs", [True, False])
+def test_one_that_ends_with_a_bug_holds_up_no_other(desk, hangs):
+    desk.fails = ZeroDivisionError("a plug-in's")
+    desk.reloads.ask("one")
+    if hangs:
+        desk.lose()
+    desk.go.set()
+    until(lambda: not any(one.name == "reload" for one in threading.enumerate()), what="the end of the thread")
+    if not hangs:
+        (lost,) = desk.supervisor.check()
+        desk.reloads.lost(lost.error)
+        assert desk.answers["one"] == "reload: gave up after 1 failure(s): a plug-in's"
+    desk.fails = None
+    desk.reloads.ask("two")
+    desk.serve()
+    assert (desk.answers["two"], desk.discarded) == ("loaded", 0)
