@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -58,6 +59,27 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return made[key]
 
     return clip
+
+
+# ---- plug-ins ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def plug_in(tmp_path: Path) -> Callable[[str, str], dict[str, str]]:
+    """Return a maker of plug-in parsers: of a name and a module's code with a class of that name, with a capital.
+
+    It returns the environment in which the plug-in is found.
+    """
+
+    def plug_in(name: str, code: str) -> dict[str, str]:
+        info = tmp_path / "plug-ins" / f"{name}-1.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[edged.parsers]\n{name} = {name}:{name.title()}\n")
+        (info.parent / f"{name}.py").write_text(dedent(code))
+        return {"PYTHONPATH": os.pathsep.join([str(info.parent), os.environ.get("PYTHONPATH", "")])}
+
+    return plug_in
 
 
 # ---- networks ------------------------------------------------------------------------------------------------------

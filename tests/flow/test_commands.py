@@ -279,22 +279,18 @@ def test_bench_measures_the_stages(command):
 
 
 @pytest.mark.parametrize("error", ["ZeroDivisionError", "ShapeError"])
-def test_a_bug_in_a_plug_in_ends_the_daemon_with_its_traceback(error, site, task, clip, tmp_path):
+def test_a_bug_in_a_plug_in_ends_the_daemon_with_its_traceback(error, site, task, clip, plug_in, tmp_path):
     code = f"""
-from edged.errors import ShapeError
-from edged.tensor import InputFormat
+        from edged.errors import ShapeError
+        from edged.tensor import InputFormat
 
-class Broken:
-    input = InputFormat()
-    def __init__(self, *_): raise {error}("a bug")
-"""
-    (tmp_path / "broken.py").write_text(code)
-    info = tmp_path / "broken-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[edged.parsers]\nbroken = broken:Broken\n")
+        class Broken:
+            input = InputFormat()
+            def __init__(self, *_): raise {error}("a bug")
+    """
+    environment = plug_in("broken", code)
     config = site({"front": {"source": f"file:{clip()}"}}, {"t": task("front", net={"parser": "broken"})})
-    ended = edged("--config", str(config), "run", rundir=tmp_path / "run", PYTHONPATH=str(tmp_path))
+    ended = edged("--config", str(config), "run", rundir=tmp_path / "run", **environment)
     assert (ended.returncode, ended.stdout) == (1, "")
     assert "Traceback (most recent call last)" in ended.stderr
     assert re.search(rf"^(edged\.errors\.)?{error}: a bug$", ended.stderr, re.MULTILINE)

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from textwrap import dedent
 
 import pytest
 import zmq
@@ -59,12 +58,8 @@ def test_sigterm_at_any_moment_ends_it_with_0_and_leaves_nothing(site, task, loo
 
 
 @pytest.fixture
-def slow(tmp_path):
+def slow(plug_in, tmp_path):
     """The environment with a plug-in parser `slow`, whose constructor makes the file `begun` and takes its time."""
-    info = tmp_path / "plugins" / "slow-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: slow\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[edged.parsers]\nslow = slow:Slow\n")
     code = f"""
         import time
         from pathlib import Path
@@ -76,8 +71,7 @@ def slow(tmp_path):
                 Path({str(tmp_path / "begun")!r}).touch()
                 time.sleep(60)
     """
-    (info.parent / "slow.py").write_text(dedent(code))
-    return {"PYTHONPATH": os.pathsep.join([str(info.parent), os.environ.get("PYTHONPATH", "")])}
+    return plug_in("slow", code)
 
 
 @pytest.mark.parametrize("processes", [1, 2])

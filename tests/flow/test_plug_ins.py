@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from textwrap import dedent
-
 import pytest
 from parts import until
 
 
 @pytest.fixture
-def odd(tmp_path):
+def odd(plug_in):
     """The environment with a plug-in parser `odd`, which returns something else for each picture."""
-    info = tmp_path / "plugins" / "odd-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: odd\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[edged.parsers]\nodd = odd:Odd\n")
     code = """
         from itertools import count
 
@@ -35,8 +28,7 @@ def odd(tmp_path):
                 found = Found((Box("a", np.int64(0), x, x, x, x, x),))
                 return (found, None, Found((Box("a", 0, 0.5, 1, 1, 2, 2, None, attrs),)))[next(self.number) % 3]
     """
-    (info.parent / "odd.py").write_text(dedent(code))
-    return {"PYTHONPATH": os.pathsep.join([str(info.parent), os.environ.get("PYTHONPATH", "")])}
+    return plug_in("odd", code)
 
 
 def test_what_a_plug_in_s_parser_returns_costs_at_most_its_own_results(daemon, site, task, clip, odd):

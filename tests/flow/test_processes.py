@@ -8,7 +8,6 @@ import signal
 import time
 from collections import defaultdict
 from pathlib import Path
-from textwrap import dedent
 
 import pytest
 from parts import Running, children_of, edged, number_in, until
@@ -219,12 +218,8 @@ def test_a_fault_that_only_loading_finds_is_told_with_its_line_and_nothing_start
 
 
 @pytest.fixture
-def buggy(tmp_path):
+def buggy(plug_in):
     """The environment with a plug-in parser `buggy`, whose constructor raises what is no error of ours."""
-    info = tmp_path / "plugins" / "buggy-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: buggy\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[edged.parsers]\nbuggy = buggy:Buggy\n")
     code = """
         from edged.tasks.yolo import Yolov8
 
@@ -232,8 +227,7 @@ def buggy(tmp_path):
             def __init__(self, model, settings):
                 raise RuntimeError("a bug in a plug-in")
     """
-    (info.parent / "buggy.py").write_text(dedent(code))
-    return {"PYTHONPATH": os.pathsep.join([str(info.parent), os.environ.get("PYTHONPATH", "")])}
+    return plug_in("buggy", code)
 
 
 def test_a_plug_in_s_bug_at_the_start_ends_the_daemon_and_is_told(site, task, clip, tmp_path, buggy):

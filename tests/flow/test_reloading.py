@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import socket
 import threading
 import time
 from pathlib import Path
-from textwrap import dedent
 
 import pytest
 from parts import edged, until, write_model
@@ -461,13 +459,9 @@ def test_a_stop_does_not_wait_for_a_reload(daemon, site, first, task, tmp_path):
 
 
 @pytest.fixture
-def slow(tmp_path):
+def slow(plug_in, tmp_path):
     """The environment with a plug-in parser `slow`, made for as long as the file `hold` is there; who waits for that is
     soon taken to hang."""
-    info = tmp_path / "plugins" / "slow-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: slow\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[edged.parsers]\nslow = slow:Slow\n")
     code = f"""
         import time
         from dataclasses import replace
@@ -484,8 +478,7 @@ def slow(tmp_path):
                     time.sleep(0.01)
                 super().__init__(model, settings)
     """
-    (info.parent / "slow.py").write_text(dedent(code))
-    return {"PYTHONPATH": os.pathsep.join([str(info.parent), os.environ.get("PYTHONPATH", "")])}
+    return plug_in("slow", code)
 
 
 def test_a_reload_that_hangs_is_refused_and_the_daemon_goes_on(daemon, site, task, first, slow, tmp_path):
