@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Sequence
 from typing import Any
@@ -36,7 +37,8 @@ def run_child(arguments: Sequence[str], what: str, limit_s: float = LIMIT_S) -> 
 
     Raises:
         NoAnswer: it took longer than `limit_s` and was ended.
-        EdgedError: its own error, of the same kind; or it died.
+        BackendUnavailable: it was killed.
+        EdgedError: its own error, of the same kind; or it ended without one.
     """
     command = python("edged", *arguments, "--parent", str(os.getpid()))
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
@@ -50,11 +52,15 @@ def run_child(arguments: Sequence[str], what: str, limit_s: float = LIMIT_S) -> 
     try:
         report = json.loads(output)
     except ValueError as exc:
-        raise EdgedError(f"building the {what} failed: {_ended(process.returncode)}") from exc
+        raise _died(what, process.returncode) from exc
     if "error" in report:
         raise KINDS.get(report["error"]["code"], EdgedError)(report["error"]["text"])
     return report
 
 
-def _ended(code: int) -> str:
-    return f"the process was killed by signal {-code}" if code < 0 else f"the process ended with code {code}"
+def _died(what: str, code: int) -> EdgedError:
+    """Return what is to be said of a process without a report: killed from outside, or by a crash in a library."""
+    if code >= 0:
+        return EdgedError(f"building the {what} failed: the process ended with code {code}")
+    memory = "; the kernel does that where memory runs out" if -code == signal.SIGKILL else ""
+    return BackendUnavailable(f"building the {what} failed: the process was killed by signal {-code}{memory}")

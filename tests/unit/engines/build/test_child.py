@@ -14,7 +14,7 @@ from engine_parts import write_blobs
 from parts import until
 
 from edged.engines.build.child import run_child
-from edged.errors import BackendUnavailable, ConfigError, UsageError
+from edged.errors import BackendUnavailable, ConfigError, EdgedError, UsageError
 
 WAIT_S = 20.0  # of a loaded machine; it takes none
 
@@ -64,3 +64,23 @@ def test_a_childs_error_is_ours_and_a_device_that_fails_is_one_that_is_not_there
     monkeypatch.setattr(sys, "executable", str(child))
     with pytest.raises(becomes, match="^why$"):
         run_child(["engine", "build"], "engine")
+
+
+@pytest.mark.parametrize(
+    ("end", "becomes", "text"),
+    [
+        ("kill -KILL $$", BackendUnavailable, "was killed by signal 9; the kernel does that where memory runs out"),
+        ("kill -SEGV $$", BackendUnavailable, "was killed by signal 11"),
+        ("exit 3", EdgedError, "ended with code 3"),
+    ],
+)
+def test_a_child_that_died_is_no_bug_of_the_command_unless_it_ended_by_itself(
+    tmp_path, monkeypatch, end, becomes, text
+):
+    child = tmp_path / "python"
+    child.write_text(f"#!/bin/sh\n{end}\n")
+    child.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(child))
+    with pytest.raises(becomes, match=f"^building the engine failed: the process {text}$") as caught:
+        run_child(["engine", "build"], "engine")
+    assert type(caught.value) is becomes
