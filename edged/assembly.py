@@ -297,14 +297,24 @@ def _assembled(assembly: _Assembly, config: Config, tasks: Container[str]) -> As
     return Assembled(engines, assembly.task_engine, assembly.parsers, assembly.blocked, assembly.chosen, origins)
 
 
-def guards(config: Config, secrets: Secrets) -> dict[str, Guarded]:
-    """Return the endpoints behind CURVE, by `publish` and `control`, of those for which keys are configured."""
+def checked_guards(config: Config, secrets: Secrets) -> dict[str, Guarded]:
+    """Return the endpoints behind CURVE, by `publish` and `control`, of those for which keys are configured.
+
+    Raises:
+        ConfigError: credentials are missing, or a CURVE key or folder cannot be used; each with file and line.
+    """
+    if missing := config.missing_credentials(secrets):
+        raise config_error(missing)
     sockets = {"publish": config.edged.publish, "control": config.edged.control}
-    return {
+    found = {
         name: Guarded(one.endpoints, secrets.expand(one.curve.server_secret), one.curve.allowed_clients)
         for name, one in sockets.items()
         if one.curve is not None
     }
+    faults = [(name, *fault) for name, one in found.items() if (fault := guard_fault(one)) is not None]
+    if faults:
+        raise config_error([config.fault("edged", "", f"{name}.curve.{key}", text) for name, key, text in faults])
+    return found
 
 
 def plain_endpoints(own: str, config: PublishConfig | ControlConfig) -> list[str]:
@@ -312,16 +322,6 @@ def plain_endpoints(own: str, config: PublishConfig | ControlConfig) -> list[str
     for endpoint in (own, *config.endpoints):
         check_ipc_path(endpoint)
     return [own, *config.endpoints] if config.curve is None else [own]
-
-
-def curve_faults(config: Config, guarded: Mapping[str, Guarded]) -> list[str]:
-    """Return a `file:line: key: text` for every CURVE key and folder of `guards` that cannot be used."""
-    found = []
-    for name, one in guarded.items():
-        fault = guard_fault(one)
-        if fault is not None:
-            found.append(config.fault("edged", "", f"{name}.curve.{fault[0]}", fault[1]))
-    return found
 
 
 def engine_request(config: Config, task: TaskConfig, parser: type[Parser]) -> EngineRequest:

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edged.assembly import Lineup, guards, plain_endpoints
+from edged.assembly import Lineup, plain_endpoints
 from edged.camera.worker import CameraReport
 from edged.cameras import gpu_of
 from edged.config import Config, Secrets
@@ -26,6 +26,7 @@ from edged.metrics.exposition import Snapshot
 from edged.metrics.server import MetricsServer
 from edged.plan import CameraState, Mode, Plan, TaskState
 from edged.planning import Stock, changes, demands, routes, with_views
+from edged.publish.curve import Guarded
 from edged.publish.publisher import Publisher
 from edged.publish.wire import STATUS_TOPIC, status_message, task_message, task_topic
 from edged.reload import Loaded, Read, Refused, Reloader, Reloads
@@ -86,14 +87,19 @@ Event = Request | Stop | Reload | Look | Read
 class Daemon:
     """The running program. Constructing it opens everything, `run` works until it is told to stop.
 
+    Args:
+        config: what to run.
+        secrets: its credentials.
+        guards: the endpoints behind CURVE, by `publish` and `control`.
+
     Raises:
         ConfigError: a model, parser or credential does not fit.
         BackendUnavailable: the runtime directory or an endpoint cannot be had.
         StoppedEarly: a signal to end came meanwhile. What was being loaded is left to the process's end.
     """
 
-    def __init__(self, config: Config, secrets: Secrets) -> None:
-        self._config, self._secrets = config, secrets
+    def __init__(self, config: Config, secrets: Secrets, guards: Mapping[str, Guarded]) -> None:
+        self._config, self._secrets, self._guards = config, secrets, guards
         self.boot = random_source.token_hex(8)
         self._inbox: Inbox[Event] = Inbox()
         self._requests = Ration(self._answer, REQUESTS_S)
@@ -107,7 +113,6 @@ class Daemon:
         with ExitStack() as undo:
             lock = RuntimeLock(runtime_directory())
             undo.callback(lock.close)
-            self._guards = guards(config, secrets)
             self._budget = Budget({}, {})
             self._processes = self._make_processes()
             self._fleet = Fleet(self._processes or [Shard(self._supervisor, self._emit, self._budget.measured)])
@@ -503,10 +508,10 @@ class Daemon:
             log.log(level, "task %s: %s", task, chosen, extra=about(task=task, event="engine"))
 
 
-def run(config: Config, secrets: Secrets) -> int:
+def run(config: Config, secrets: Secrets, guards: Mapping[str, Guarded]) -> int:
     """Run the daemon in the foreground. Returns the exit code."""
     try:
-        daemon = Daemon(config, secrets)
+        daemon = Daemon(config, secrets, guards)
     except StoppedEarly as exc:
         for number in (*STOPS, signal.SIGHUP):  # one that is pending would end the process in its own way
             signal.signal(number, signal.SIG_IGN)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar, cast
 
-from edged.assembly import Lineup, curve_faults, guards
-from edged.config import Config, Secrets, config_error, load_config
+from edged.assembly import Lineup, checked_guards
+from edged.config import Config, Secrets, load_config
 from edged.config.faults import NOTHING_STARTED
 from edged.errors import EdgedError, WorkerFailed
 from edged.log import about
@@ -196,9 +196,5 @@ def load(directory: Path, prepare: Prepare) -> Loaded:
     """Read, check and load a configuration directory. Raise `ConfigError` with every fault by file and line."""
     config = load_config(directory)
     secrets = Secrets.from_environment(directory)
-    if missing := config.missing_credentials(secrets):
-        raise config_error(missing)
-    guarded = guards(config, secrets)
-    if faults := curve_faults(config, guarded):
-        raise config_error(faults)
-    return Loaded(config, secrets, prepare(config, secrets), guarded)
+    guards = checked_guards(config, secrets)
+    return Loaded(config, secrets, prepare(config, secrets), guards)

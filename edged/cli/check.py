@@ -15,13 +15,11 @@ def add(commands: Any) -> None:
 
 def check(args: argparse.Namespace) -> int:
     """Report every fault by file and line, else what would run."""
-    from edged.assembly import assemble, curve_faults, guards
-    from edged.config import Secrets, config_error, load_config
+    from edged.assembly import assemble, checked_guards
+    from edged.config import Secrets, load_config
 
     config = load_config(args.config)
-    secrets = Secrets.from_environment(args.config)
-    if faults := config.missing_credentials(secrets) or curve_faults(config, guards(config, secrets)):
-        raise config_error(faults)
+    checked_guards(config, Secrets.from_environment(args.config))
     assembled = assemble(config)
     if args.json:
         from edged.cli.output import print_json

@@ -28,19 +28,14 @@ def run(args: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace) -> int:
     import faulthandler
 
-    from edged.config import Secrets, config_error, load_config
+    from edged.config import Secrets, load_config
     from edged.log import start_logging
 
     faulthandler.enable(2)  # a watchdog ends a daemon that hangs with SIGABRT: the journal has where each thread stood
     config = load_config(args.config)
     secrets = Secrets.from_environment(args.config)
-    if missing := config.missing_credentials(secrets):
-        raise config_error(missing)
     start_logging(config.edged.log.level)
-    from edged.assembly import curve_faults, guards
+    from edged.assembly import checked_guards
     from edged.daemon import run as run_daemon
 
-    if faults := curve_faults(config, guards(config, secrets)):
-        raise config_error(faults)
-
-    return run_daemon(config, secrets)
+    return run_daemon(config, secrets, checked_guards(config, secrets))
