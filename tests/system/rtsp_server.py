@@ -44,7 +44,9 @@ def main(at, size, fps, account=""):
     server.set_service(port)
     factory = GstRtspServer.RTSPMediaFactory()
     factory.set_launch(PIPELINE.format(width=width, height=height, fps=fps))
-    factory.set_shared(True)
+    # a pipeline for each client: when one begins over TCP while another does over UDP on the same, the library aborts
+    # (assertion failed in create_and_plug_queue_to_linked_stream_probe_cb)
+    factory.set_shared(False)
     if account:
         guard(server, factory, *account.split(":", 1))
     server.get_mount_points().add_factory("/cam", factory)
