@@ -7,7 +7,8 @@ import logging
 from collections.abc import Container, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edged.camera import SOURCES
@@ -90,6 +91,7 @@ class _Assembly:
         self.engines: dict[Origin, tuple[str, LoadedEngine]] = {}
         self.refused: dict[Origin, BackendUnavailable] = {}
         self.arranged = arrangements(config)
+        self.files = cache(_files)  # many tasks share a model, and finding out what it is made of reads it
         self.built: list[tuple[str, str, ParserSettings, Parsing]] = []
         self.task_engine: dict[str, str] = {}
         self.parsers: dict[str, Parsing] = {}
@@ -148,7 +150,7 @@ class _Assembly:
                 yield backend, device, f"in place of {first}"
 
     def _engine(self, backend: str, request: EngineRequest) -> tuple[str, LoadedEngine]:
-        origin = Origin(backend, request, _files(request))
+        origin = Origin(backend, request, self.files(request.onnx, request.store))
         if origin in self.refused:
             raise self.refused[origin]
         if origin not in self.engines:
@@ -173,16 +175,10 @@ class _Assembly:
         key = f"{origin.request.onnx.stem}/{origin.backend}/{engine.device}/{engine.precision}/{origin.digest()}"
         return key, LoadedEngine(engine, origin.request.onnx.name)
 
-    def close_new(self) -> None:
-        """Free the engines that were loaded for nothing."""
-        for key, loaded in self.engines.values():
-            if key not in self.running.engines:
-                loaded.engine.close()
-
-    def close_unused(self) -> None:
-        """Let go of the engines that no task may use."""
+    def let_go(self, used: Container[str] = ()) -> None:
+        """Let go of the engines that are not used, and free those of them that are new."""
         for origin, (key, loaded) in list(self.engines.items()):
-            if key not in self.task_engine.values():
+            if key not in used:
                 del self.engines[origin]
                 if key not in self.running.engines:
                     loaded.engine.close()
@@ -246,12 +242,12 @@ def _wants(config: Config, backend: str) -> list[Want]:
     return list(wants.values())
 
 
-def _files(request: EngineRequest) -> tuple[tuple[str, int, int, int], ...]:
+def _files(onnx: Path, store: Path | None) -> tuple[tuple[str, int, int, int], ...]:
     """Return the identity of the model's files and of what the store holds for it: a rebuilt engine is another one."""
-    paths = [*model_files(request.onnx)]
-    if request.store is not None:
+    paths = [*model_files(onnx)]
+    if store is not None:
         with suppress(OSError):
-            paths += sorted(path for path in request.store.iterdir() if path.name.startswith(f"{request.onnx.stem}."))
+            paths += sorted(path for path in store.iterdir() if path.name.startswith(f"{onnx.stem}."))
     found = []
     for path in paths:
         with suppress(OSError):
@@ -274,7 +270,7 @@ def assemble(config: Config, running: Assembled = NOTHING, tasks: Container[str]
     try:
         return _assembled(assembly, config, config.tasks if tasks is None else tasks)
     except BaseException:
-        assembly.close_new()
+        assembly.let_go()
         raise
 
 
@@ -290,7 +286,7 @@ def _assembled(assembly: _Assembly, config: Config, tasks: Container[str]) -> As
             assembly.add(name, task)
     if assembly.faults:
         raise config_error(assembly.faults)
-    assembly.close_unused()
+    assembly.let_go(assembly.task_engine.values())
     assembly.prime_new()
     engines = dict(assembly.engines.values())
     origins = {origin: key for origin, (key, _) in assembly.engines.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
 
 import msgpack
 import pytest
@@ -24,6 +25,16 @@ ANY = st.recursive(
 REQUESTS = st.fixed_dictionaries(
     {}, optional={"v": st.just(1) | ANY, "id": ANY, "cmd": st.just("status") | ANY, "args": st.just({}) | ANY}
 )
+
+
+@contextmanager
+def connected(kind, endpoint):
+    """Yield a bare socket of a client."""
+    with zmq.Context() as context, context.socket(kind) as raw:
+        raw.setsockopt(zmq.LINGER, 0)
+        raw.setsockopt(zmq.RCVTIMEO, 5000)
+        raw.connect(endpoint)
+        yield raw
 
 
 @pytest.fixture
@@ -86,36 +97,22 @@ def test_a_busy_daemon_says_so(serve):
     ],
 )
 def test_what_is_no_request_is_answered_with_what_is_wrong(serve, message, code, text):
-    context = zmq.Context()
-    try:
-        with context.socket(zmq.REQ) as raw:
-            raw.setsockopt(zmq.LINGER, 0)
-            raw.setsockopt(zmq.RCVTIMEO, 5000)
-            raw.connect(serve(echo))
-            raw.send(msgpack.packb({**message, "id": 9} if isinstance(message, dict) else message))
-            answer = msgpack.unpackb(raw.recv())
-    finally:
-        context.term()
+    with connected(zmq.REQ, serve(echo)) as raw:
+        raw.send(msgpack.packb({**message, "id": 9} if isinstance(message, dict) else message))
+        answer = msgpack.unpackb(raw.recv())
     wanted_id = 9 if isinstance(message, dict) else None
     assert answer == {"v": 1, "id": wanted_id, "ok": False, "error": {"code": code, "message": text}}
 
 
 @pytest.mark.parametrize(("before", "answered"), [(0, True), (3, True), (4, False), (200, False)])
 def test_a_request_behind_more_frames_than_a_way_has_is_dropped(serve, before, answered):
-    context = zmq.Context()
-    try:
-        with context.socket(zmq.DEALER) as raw:
-            raw.setsockopt(zmq.LINGER, 0)
-            raw.setsockopt(zmq.RCVTIMEO, 5000)
-            raw.connect(serve(echo))
-            for number, frames in ((1, before), (2, 0)):
-                request = msgpack.packb({"v": 1, "id": number, "cmd": "status"})
-                raw.send_multipart([b"%d" % n for n in range(frames)] + [request])
-            answers = [raw.recv_multipart()]
-            if answered:
-                answers.append(raw.recv_multipart())
-    finally:
-        context.term()
+    with connected(zmq.DEALER, serve(echo)) as raw:
+        for number, frames in ((1, before), (2, 0)):
+            request = msgpack.packb({"v": 1, "id": number, "cmd": "status"})
+            raw.send_multipart([b"%d" % n for n in range(frames)] + [request])
+        answers = [raw.recv_multipart()]
+        if answered:
+            answers.append(raw.recv_multipart())
     ids = [msgpack.unpackb(answer[-1])["id"] for answer in answers]
     assert ids == [1, 2] if answered else [2]
     assert len(answers[0]) == 1 + (before if answered else 0)
