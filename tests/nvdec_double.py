@@ -116,6 +116,22 @@ class Decoder:
         return DecodedFrame(memory, (picture.width, picture.height), picture.pts or 0)
 
 
+class DecoderLibrary:
+    """Stands where libnvcuvid.so.1 stands."""
+
+    fails = 0
+
+    def cuvidGetDecoderCaps(self, reference: Any) -> int:  # noqa: N802
+        caps = reference._obj
+        assert (caps.chroma_format, caps.bit_depth_minus_8) == (1, 0)
+        newer = caps.codec in (cudaVideoCodec.VP9, cudaVideoCodec.AV1)
+        caps.is_supported = caps.codec != cudaVideoCodec.AV1
+        caps.min_width = caps.min_height = 128 if newer else 48
+        caps.max_width = caps.max_height = 8192
+        caps.max_macroblocks = 262144
+        return self.fails
+
+
 def make_library() -> ModuleType:
     """Return a module to put in the place of PyNvVideoCodec."""
     Decoder.fails = ""
@@ -125,11 +141,6 @@ def make_library() -> ModuleType:
         assert how["cudacontext"]
         assert not how.get("enableasyncallocations"), "2.2.4 keeps that memory when the decoder goes"
         return Decoder(how["codec"], how["cudastream"], how["latency"])
-
-    def abilities(gpu: int, codec: cudaVideoCodec) -> dict[str, int]:
-        least = 128 if codec in (cudaVideoCodec.VP9, cudaVideoCodec.AV1) else 48
-        found = {"supported": int(codec != cudaVideoCodec.AV1), "width_min": least, "height_min": least}
-        return {**found, "width_max": 8192, "height_max": 8192}
 
     library = ModuleType("PyNvVideoCodec")
     for name, value in vars(
@@ -141,7 +152,6 @@ def make_library() -> ModuleType:
             DisplayDecodeLatencyType=DisplayDecodeLatencyType,
             PacketData=PacketData,
             CreateDecoder=create,
-            GetDecoderCaps=abilities,
         )
     ).items():
         setattr(library, name, value)

@@ -6,16 +6,15 @@ picture is copied within device memory, behind the decoder on its own stream, to
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from edged.camera.base import Decoded, Grab, Opening, Undecodable
 from edged.camera.nal import AnnexB, is_length_prefixed
+from edged.camera.nvdec_abilities import abilities
 from edged.camera.packets import PacketReader, color_of
 from edged.camera.surfaces import Surfaces
 from edged.device import gpu
@@ -31,15 +30,7 @@ CODECS = {"h264": "H264", "hevc": "HEVC", "av1": "AV1", "libdav1d": "AV1", "vp9"
 """By the name of FFmpeg's decoder, which some builds take from another library: the codec's name here."""
 END_OF_PICTURE = int(nvc.VideoPacketFlag.ENDOFPICTURE)  # else a picture comes out with the next packet
 FOREIGN = (nvc.PyNvVCException, nvc.PyNvVCExceptionUnsupported, RuntimeError, ValueError)
-_ASKING = threading.Lock()  # many cameras open at once, and one answer serves them all
 PIXELS = ("yuv420p", "yuvj420p", "nv12")
-
-
-@lru_cache(maxsize=64)
-def _abilities(gpu: int, codec: Any) -> Mapping[str, int]:
-    """Return what a GPU's decoder can do with 8 bit 4:2:0 pictures of a codec; sizes are in pixels."""
-    found: Mapping[str, int] = nvc.GetDecoderCaps(gpu, codec)  # takes a context of its own, and 0.2 s
-    return found
 
 
 class NvdecSource:
@@ -153,17 +144,15 @@ class NvdecSource:
                               "use backend: pyav")  # fmt: skip
         codec = getattr(nvc.cudaVideoCodec, CODECS[context.name])
         try:
-            with _ASKING:
-                can = _abilities(self._device.number, codec)
-        except FOREIGN as exc:
+            can = abilities(self._device, int(codec))
+        except OSError as exc:
             raise Undecodable(f"{self._packets.name}: NVDEC of {self._device.name} tells nothing: {exc}") from exc
         size = context.width, context.height
-        least, most = (can["width_min"], can["height_min"]), (can["width_max"], can["height_max"])
-        if not can["supported"]:
+        if not can.supported:
             raise Undecodable(f"{self._packets.name} is {context.name}; NVDEC of {self._device.name} decodes none")
-        if all(size) and not all(low <= one <= high for low, one, high in zip(least, size, most, strict=True)):
+        if all(size) and not can.fits(*size):
             raise Undecodable(f"{self._packets.name} is {size[0]}x{size[1]}; NVDEC of {self._device.name} decodes "
-                              f"{context.name} from {least[0]}x{least[1]} to {most[0]}x{most[1]}")  # fmt: skip
+                              f"{context.name} from {can}")  # fmt: skip
         return codec
 
     def _open_decoder(self) -> Any:

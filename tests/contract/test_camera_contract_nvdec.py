@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import os
 import sys
@@ -14,6 +15,7 @@ import test_camera_contract as contract
 from parts import number_of
 from pictures import host_planes
 
+from edged.camera import nvdec_abilities
 from edged.camera.base import Opening, Undecodable
 from edged.device import gpu
 from edged.device.base import DeviceError
@@ -35,6 +37,8 @@ def stand_in(monkeypatch, request):
 
     monkeypatch.setattr(gpu, "open_device", open_device)
     monkeypatch.setitem(sys.modules, "PyNvVideoCodec", nvdec_double.make_library())
+    library = nvdec_double.DecoderLibrary()
+    monkeypatch.setattr(nvdec_abilities, "library", lambda: library)
 
 
 def real(monkeypatch, request):
@@ -226,16 +230,36 @@ def test_the_names_of_ffmpegs_decoders_lead_to_codecs(source_class, clip):
 
 
 def test_a_decoder_that_tells_nothing_leads_to_another_back_end(source_class, clip, monkeypatch):
-    def fail(*_):
-        raise nvdec_double.PyNvVCException("no such entry point")
-
-    module = sys.modules[source_class.__module__]
-    monkeypatch.setattr(module, "FOREIGN", (nvdec_double.PyNvVCException,))
-    monkeypatch.setattr(module, "_abilities", fail)
-    with pytest.raises(Undecodable, match=r"\.mp4: NVDEC of NVIDIA .* tells nothing: no such entry point$"):
+    library = nvdec_double.DecoderLibrary()
+    library.fails = 801
+    monkeypatch.setattr(nvdec_abilities, "library", lambda: library)
+    monkeypatch.setattr(nvdec_abilities, "_known", {})
+    wanted = r"\.mp4: NVDEC of NVIDIA .* tells nothing: libnvcuvid\.so\.1 answers with error 801 of CUDA$"
+    with pytest.raises(Undecodable, match=wanted):
         source_class(Opening("front", "file", str(clip(frames=5)), str))
 
 
+def test_a_machine_without_its_library_leads_to_another_back_end(source_class, clip, monkeypatch):
+    monkeypatch.setattr(nvdec_abilities, "library", lambda: ctypes.CDLL("libnowhere.so.1"))
+    monkeypatch.setattr(nvdec_abilities, "_known", {})
+    with pytest.raises(Undecodable, match=r"\.mp4: NVDEC of NVIDIA .* tells nothing: libnowhere\.so\.1: cannot open"):
+        source_class(Opening("front", "file", str(clip(frames=5)), str))
+
+
+def test_the_librarys_answers_are_those_of_pynvvideocodec(source_class):
+    if not hasattr(sys.modules["PyNvVideoCodec"], "GetDecoderCaps"):
+        pytest.skip("only the real one answers in both ways")
+    nvc = sys.modules["PyNvVideoCodec"]
+    with closing(gpu.open_device(0)) as device:
+        for codec in ("H264", "HEVC", "VP9", "AV1"):
+            number = getattr(nvc.cudaVideoCodec, codec)
+            can, other = nvdec_abilities.abilities(device, int(number)), nvc.GetDecoderCaps(0, number)
+            assert can.supported == bool(other["supported"])
+            assert can.least == (other["width_min"], other["height_min"])
+            assert can.largest == (other["width_max"], other["height_max"])
+
+
 def test_a_size_beyond_the_decoder_leads_to_another_back_end(source_class, clip):
-    with pytest.raises(Undecodable, match=r"is 64x48; NVDEC of NVIDIA .* decodes .*vp9 from 128x128 to 8192x8192$"):
+    sizes = r"128x128 to 8192x8192, at most 262144 macroblocks$"
+    with pytest.raises(Undecodable, match=r"is 64x48; NVDEC of NVIDIA .* decodes .*vp9 from " + sizes):
         source_class(Opening("front", "file", str(clip(".webm", frames=5, codec="libvpx-vp9")), str))

@@ -1,7 +1,8 @@
 """What an engine was really built as, read from its inspector: where each layer runs, and in which precision.
 
 The inspector's JSON is not the same in all releases: tensors have `Format/Datatype` ("Row major linear FP32") up to
-10.x, and `Format` and `DataType` apart from 11 on; layers are names alone where an engine was built without details.
+10.x, and `Format` and `DataType` apart from 11 on; of an engine with an open batch 8.5 tells no tensor's, but still the
+type of a layer's weights; layers are names alone where an engine was built without details.
 """
 
 from __future__ import annotations
@@ -85,11 +86,14 @@ def _moves(kind: str) -> bool:
 
 
 def _precision(row: dict[str, Any]) -> list[str]:
-    """Return the precision of a layer's first output, where it is known: of many layers in one, that says nothing."""
+    """Return the precision of a layer's first output, else of its weights: of many layers in one, that says nothing."""
     if FUSED in str(row.get("Name", "")) and not _on_dla(str(row.get("LayerType", ""))):
         return ["fused"]
     outputs = row.get("Outputs") or []
     first = outputs[0] if isinstance(outputs, list) and outputs and isinstance(outputs[0], dict) else {}
     text = " ".join(str(first.get(name, "")) for name in ("DataType", "Datatype", "Format/Datatype"))
+    weights = row.get("Weights")
+    if isinstance(weights, dict):
+        text += f" {weights.get('Type', '')}"
     found = PRECISION.search(text)
     return [NAMES.get(found[1].lower(), found[1].lower())] if found else []

@@ -37,6 +37,17 @@ def test_the_precision_is_found_in_either_form(output, precision):
     assert read_layers(inspected(layer("conv", "CaskConvolution", **output)), "gpu0").precision == {precision: 1}
 
 
+@pytest.mark.parametrize(("weights", "precision"), [("Int8", "int8"), ("Half", "fp16"), ("Float", "fp32")])
+def test_where_tensors_tell_nothing_weights_do(weights, precision):
+    open_batch = {"Format/Datatype": "N/A due to dynamic shapes"}  # TensorRT 8.5.3.1
+    rows = (
+        layer("conv", "CaskConvolution", **open_batch) | {"Weights": {"Type": weights, "Count": 432}},
+        layer("add", "PointWiseV2", **open_batch),
+        layer("grid", "Constant", **open_batch) | {"weights": {"Type": "Float", "Count": 11340}},
+    )
+    assert read_layers(inspected(*rows), "gpu0").precision == {precision: 1}
+
+
 def test_layers_that_only_move_do_not_count_as_computed():
     rows = (layer("conv", "CaskConvolution", DataType="Half"), layer("to fp32", "Reformat", DataType="Float"))
     layers = read_layers(inspected(*rows), "gpu0")
