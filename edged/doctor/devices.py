@@ -47,6 +47,10 @@ def lines(answers: Answers, who: Who) -> Iterator[Line]:
     wrong = cuda.error or ("" if gpus else "the driver finds no GPU")
     remedy = "install NVIDIA's driver (a Jetson has it with JetPack); without a GPU onnxruntime serves on the CPU"
     yield line(GROUP, "cuda", f"{gpus}; CUDA {cuda.get('version')}", wrong, remedy, needed=nvidia)
+    processes = answers["configuration"].get("processes", 1)
+    if gpus and processes > 1:
+        wrong = "" if cuda.get("mps") else f"off: a GPU takes turns between {processes} processes (scheduler.processes)"
+        yield line(GROUP, "mps", "on", wrong, "50-mps.conf.example has what turns it on", needed=False)
     for name, remedy in PYTHON.items():
         answer = answers[name]
         yield line(GROUP, name, answer.get("version", ""), answer.error, remedy, needed=answer.installed)

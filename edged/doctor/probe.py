@@ -74,6 +74,9 @@ def _jetson_utils(_: Path) -> dict[str, Any]:
     return {"version": ""}
 
 
+MPS_ENABLED = 133  # CU_DEVICE_ATTRIBUTE_MPS_ENABLED; drivers before it refuse the question
+
+
 def _cuda(_: Path) -> dict[str, Any]:
     """Ask the driver itself, so that the answer does not need pycuda; with a context, as the daemon makes one."""
     try:
@@ -92,14 +95,16 @@ def _cuda(_: Path) -> dict[str, Any]:
     must("cuDriverGetVersion", ctypes.byref(number))
     version = f"{number.value // 1000}.{number.value % 1000 // 10}"
     must("cuDeviceGetCount", ctypes.byref(number))
-    gpus = []
+    gpus, mps = [], True
     for index in range(number.value):
         device, name, context = ctypes.c_int(), ctypes.create_string_buffer(128), ctypes.c_void_p()
         must("cuDeviceGet", ctypes.byref(device), index)
         must("cuDeviceGetName", name, len(name), device)
         must("cuDevicePrimaryCtxRetain", ctypes.byref(context), device)
         gpus.append(name.value.decode("utf-8", "replace"))
-    return {"version": version, "gpus": gpus}
+        shared = ctypes.c_int()
+        mps &= cuda.cuDeviceGetAttribute(ctypes.byref(shared), MPS_ENABLED, device) == 0 and bool(shared.value)
+    return {"version": version, "gpus": gpus, "mps": bool(gpus) and mps}
 
 
 def _tensorrt(_: Path) -> dict[str, Any]:
@@ -125,6 +130,7 @@ def _configuration(config: Path) -> dict[str, Any]:
             for name, camera in loaded.cameras.items()
         ],
         "store": str(loaded.edged.engines.store),
+        "processes": loaded.edged.scheduler.processes,
         "missing": [str(fault) for fault in loaded.missing_credentials(Secrets.from_environment(config))],
         "notes": list(loaded.notes),
     }

@@ -10,7 +10,7 @@ import pytest
 from parts import edged
 from v4l2_double import DeviceDouble, Machine
 
-from edged.doctor import cameras, libraries, probing, setup
+from edged.doctor import cameras, devices, libraries, probing, setup
 from edged.doctor.line import State, line
 from edged.doctor.probe import PROBES
 from edged.doctor.probing import Answer
@@ -72,6 +72,22 @@ def test_a_whole_machine_without_a_gpu_is_not_wrong_and_a_shell_no_confinement(s
     assert sandbox["runtime"]["found"] == f"{tmp_path} can be written"
     assert sandbox["AF_UNIX"]["state"] == sandbox["code made at run time"]["state"] == "ok"
     assert ended.returncode == 0, [one for one in lines.values() if one["state"] == "wrong"]
+
+
+@pytest.mark.parametrize(
+    ("processes", "mps", "said"),
+    [
+        (1, False, None),
+        (4, True, ("ok", "on")),
+        (4, False, ("missing", "off: a GPU takes turns between 4 processes (scheduler.processes)")),
+    ],
+)
+def test_processes_that_take_turns_on_a_gpu_are_told(processes, mps, said):
+    cuda = Answer({"gpus": ["NVIDIA X"], "version": "13.0", "mps": mps})
+    other = ("pycuda", "cuda.bindings", "nvrtc", "tensorrt")
+    answers = {"cuda": cuda, "configuration": Answer({"processes": processes}), **dict.fromkeys(other, Answer())}
+    lines = {one.name: (one.state.value, one.found) for one in devices.lines(answers, ME)}
+    assert lines.get("mps") == said
 
 
 def test_faults_by_file_and_line_with_remedies_and_without_a_secret(site, task, tmp_path):
