@@ -181,27 +181,6 @@ class INetworkDefinition:
     _inputs: Any = ()
     _data = b""
     _model: Any = None
-    _layers: Any = None
-
-    @property
-    def num_outputs(self) -> int:
-        return len(self._model.graph.output)
-
-    def get_output(self, index: int) -> Any:
-        return _new(self._trt.ITensor, name=self._model.graph.output[index].name)
-
-    @property
-    def num_layers(self) -> int:
-        return len(self._model.graph.node)
-
-    def get_layer(self, index: int) -> Any:
-        if self._layers is None:
-            import onnx
-
-            graph = onnx.shape_inference.infer_shapes(self._model).graph
-            known = {one.name: one.type.tensor_type.elem_type for one in (*graph.value_info, *graph.output)}
-            self._layers = [_layer(self._trt, node, known) for node in graph.node]
-        return self._layers[index]
 
     @property
     def num_inputs(self) -> int:
@@ -210,33 +189,6 @@ class INetworkDefinition:
     def get_input(self, index: int) -> Any:
         one = self._inputs[index]
         return _Tensor(one.name, one.shape, self._trt.DataType[one.dtype])
-
-
-LAYERS = {"Conv": "CONVOLUTION", "ConvTranspose": "DECONVOLUTION", "Gemm": "MATRIX_MULTIPLY",
-          "MatMul": "MATRIX_MULTIPLY", "Shape": "SHAPE", "Constant": "CONSTANT", "Concat": "CONCATENATION"}  # fmt: skip
-ELEMENTS = {1: "FLOAT", 10: "HALF", 6: "INT32", 7: "INT32", 9: "BOOL"}  # ONNX's; the parser reads INT64 as INT32
-
-
-def _layer(trt: Any, node: Any, known: dict[str, int]) -> Any:
-    layer = _new(trt.ILayer, name=node.name or node.output[0], num_inputs=len(node.input))
-    layer.num_outputs, layer.type = len(node.output), trt.LayerType[LAYERS.get(node.op_type, "ELEMENTWISE")]
-    layer._sources = [_new(trt.ITensor, name=name) if name else None for name in node.input]
-    types = [getattr(trt.DataType, ELEMENTS[known[name]]) for name in node.output]
-    layer._results = [_new(trt.ITensor, name=n, dtype=t) for n, t in zip(node.output, types, strict=True)]
-    layer._wanted = {}
-    return layer
-
-
-class ILayer:
-    def get_input(self, index: int) -> Any:
-        return self._sources[index]
-
-    def get_output(self, index: int) -> Any:
-        return self._results[index]
-
-    def set_output_type(self, index: int, dtype: Any) -> None:
-        assert isinstance(dtype, self._trt.DataType)
-        self._wanted[index] = dtype
 
 
 class IOptimizationProfile:
@@ -577,9 +529,6 @@ def _at(pointer: int, shape: tuple[int, ...], kind: str) -> Any:
     return np.frombuffer((ctypes.c_byte * count).from_address(pointer), dtype).reshape(shape)
 
 
-def _new(kind: type, **members: Any) -> Any:
+def _new(kind: type) -> Any:
     """Make an object of a class that users cannot make."""
-    made = kind()
-    for name, value in members.items():
-        setattr(made, name, value)
-    return made
+    return kind()

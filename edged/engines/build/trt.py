@@ -225,7 +225,7 @@ def _plan(work: Work, store: Store, order: Order) -> tuple[bytes, Layers]:
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, WORKSPACE_BYTES)
     add_profile(work, builder, config)
     place_on_dla(work, config)
-    generation.configure(work, builder, network, config)
+    generation.configure(work, builder, config)
     timing = _timing_name(work)
     known = config.create_timing_cache(store.read_aside(timing)) or config.create_timing_cache(b"")
     config.set_timing_cache(known, False)  # one that TensorRT does not take is begun anew

@@ -33,7 +33,7 @@ class Generation10:
             return with_integers(work)
         return work.request.onnx
 
-    def configure(self, work: Work, builder: Any, network: Any, config: Any) -> None:
+    def configure(self, work: Work, builder: Any, config: Any) -> None:
         """Set flags, and on a DLA the calibrator: up to 10.7 it takes no ranges from the model."""
         flag = work.trt.BuilderFlag
         if work.request.precision != "fp32" and (work.place.dla is not None or builder.platform_has_fast_fp16):

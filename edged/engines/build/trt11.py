@@ -29,7 +29,7 @@ class Generation11:
             return with_halves(work)
         return with_integers(work) if work.request.precision == "int8" else work.request.onnx
 
-    def configure(self, work: Work, builder: Any, network: Any, config: Any) -> None:
+    def configure(self, work: Work, builder: Any, config: Any) -> None:
         """Ask for progress; the model says the rest."""
         config.progress_monitor = make_progress(work)
 

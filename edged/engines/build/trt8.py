@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,6 @@ TACTIC_LIBRARIES = {
     "CUDNN": ("libcudnn.so.8", "cudnnGetProperty"),
 }
 """Tactic source -> the libraries that have it, any of them, and a function that they must have."""
-
-WEIGHTED = ("CONVOLUTION", "DECONVOLUTION", "FULLY_CONNECTED", "MATRIX_MULTIPLY")
-UNTYPED = ("CONSTANT", "SHAPE")
-"""Layers that take no precision of their own."""
 
 
 def fits(trt: Any) -> bool:
@@ -44,7 +39,7 @@ class Generation8:
         """Return the model as it is."""
         return work.request.onnx
 
-    def configure(self, work: Work, builder: Any, network: Any, config: Any) -> None:
+    def configure(self, work: Work, builder: Any, config: Any) -> None:
         """Set flags and calibrator, and leave out tactics whose libraries are not there: asking for them fails."""
         flag = work.trt.BuilderFlag
         if work.request.precision != "fp32" and (work.place.dla is not None or builder.platform_has_fast_fp16):
@@ -52,9 +47,6 @@ class Generation8:
         if work.request.precision == "int8":
             config.set_flag(flag.INT8)
             config.int8_calibrator = self._calibrator = make_calibrator(work)
-            if work.place.dla is None:
-                config.set_flag(flag.PREFER_PRECISION_CONSTRAINTS)
-                _keep_float(work.trt, network)
         sources = config.get_tactic_sources()
         for name, candidates in TACTIC_LIBRARIES.items():
             if not _loads(*candidates):
@@ -71,39 +63,6 @@ class Generation8:
         """Free the calibrator."""
         if self._calibrator is not None:
             self._calibrator.free()
-
-
-def _keep_float(trt: Any, network: Any) -> None:
-    """Ask for float results of each output's last weighted layers, and for float in what follows them.
-
-    Box decoding, scores and mask resizing put values of very different size into one tensor, and cost little: the same
-    rule as for ranges that are written into the model (`regions.py`).
-    """
-    fp32 = trt.DataType.FLOAT
-    for layer, weighted in _before_outputs(network):
-        floats = [n for n in range(layer.num_outputs) if layer.get_output(n).dtype in (fp32, trt.DataType.HALF)]
-        if weighted:
-            for number in floats:
-                layer.set_output_type(number, fp32)
-        elif floats and layer.type.name not in UNTYPED:
-            layer.precision = fp32
-
-
-def _before_outputs(network: Any) -> Iterator[tuple[Any, bool]]:
-    """Walk from the outputs back to the first weighted layers; yield each layer once, and whether it is one of them."""
-    layers = [network.get_layer(number) for number in range(network.num_layers)]
-    maker = {layer.get_output(n).name: layer for layer in layers for n in range(layer.num_outputs)}
-    todo, seen = [network.get_output(number).name for number in range(network.num_outputs)], set()
-    while todo:
-        layer = maker.get(todo.pop())
-        if layer is None or layer.name in seen:
-            continue
-        seen.add(layer.name)
-        weighted = layer.type.name in WEIGHTED
-        yield layer, weighted
-        if not weighted:
-            sources = (layer.get_input(number) for number in range(layer.num_inputs))
-            todo += [tensor.name for tensor in sources if tensor is not None]
 
 
 def _loads(*candidates: str) -> bool:

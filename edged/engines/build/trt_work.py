@@ -77,8 +77,8 @@ class Generation(Protocol):
     def model(self, work: Work) -> Path:
         """Return the ONNX file to build from, which says as much of the precision as this generation wants there."""
 
-    def configure(self, work: Work, builder: Any, network: Any, config: Any) -> None:
-        """Set the precision, and whatever only this generation has; the network has been read."""
+    def configure(self, work: Work, builder: Any, config: Any) -> None:
+        """Set the precision, and whatever only this generation has."""
 
     def measured(self) -> bytes:
         """Return what calibration measured in this build, to be kept for the next one; nothing where nothing was.

@@ -116,23 +116,7 @@ def test_int8_is_told_in_the_way_of_each_generation(board, order, release):  # n
         assert zeros
         assert all(not onnx.numpy_helper.to_array(tensor).any() for tensor in zeros)
     flags = {flag.name for flag in config._flags}
-    if release.startswith("8."):
-        assert flags == {"INT8", "FP16", "PREFER_PRECISION_CONSTRAINTS"}
-    else:
-        assert flags == (set() if release.startswith("11.") else {"INT8", "FP16"})
-
-
-@pytest.mark.parametrize("release", [one for one in RELEASES if one.startswith("8.")])
-def test_calibrated_int8_leaves_what_follows_the_last_weights_in_float(board, order, release):  # noqa: F811
-    machine = board(release)
-    build(order("int8"))
-    network, _ = machine.trt._board.built[-1]
-    layers = [network.get_layer(number) for number in range(network.num_layers)]
-    convolutions = [layer._wanted for layer in layers if layer.type.name == "CONVOLUTION"]
-    assert convolutions == [{}, {}, {0: machine.trt.DataType.FLOAT}]
-    decoding = [layer for layer in layers if layer.name in ("f", "output")]
-    assert [layer.precision for layer in decoding] == [machine.trt.DataType.FLOAT] * 2
-    assert all(layer.precision is None for layer in layers if layer not in decoding)
+    assert flags == (set() if release.startswith("11.") else {"INT8", "FP16"})
 
 
 def test_a_calibration_cache_of_the_same_frames_spares_the_calibration(board, order, monkeypatch):  # noqa: F811
