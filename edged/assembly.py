@@ -24,7 +24,6 @@ from edged.publish.curve import Guarded, guard_fault
 from edged.rundir import check_ipc_path
 from edged.tasks import PARSERS
 from edged.tasks.base import Parser, ParserSettings, Parsing
-from edged.tasks.checked import Checked
 
 if TYPE_CHECKING:
     import numpy as np
@@ -205,8 +204,6 @@ class _Assembly:
             except ConfigError as exc:
                 self.faults.append(self.config.fault("task", name, "model", str(exc)))
                 return
-            if not PARSERS.is_built_in(model.parser):
-                parser = Checked(model.parser, parser)
             self.built.append((key, model.parser, settings, parser))
         self.task_engine[name] = key
         self.parsers[name] = parser

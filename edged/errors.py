@@ -1,5 +1,11 @@
 """Every error edged raises on purpose, each with the exit code it ends a command with."""
 
+from __future__ import annotations
+
+import importlib
+import traceback
+from pathlib import Path
+
 
 class EdgedError(Exception):
     """Base of all errors that are ours: one clear message, one exit code.
@@ -54,3 +60,15 @@ class CameraError(EdgedError):
 
 class CameraEnded(CameraError):
     """A finite source has no more frames."""
+
+
+_OURS, _IMPORTS = Path(__file__).parent, Path(importlib.__file__).parent
+
+
+def foreign(error: BaseException) -> str:
+    """Return what somebody else's code failed of, in one line: kind and text of the error, and where it was raised."""
+    text = " ".join(str(error).split())
+    words = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    files = [(Path(at.filename), at.lineno) for at in traceback.extract_tb(error.__traceback__)]
+    theirs = [(path, line) for path, line in files if path.is_file() and not {_OURS, _IMPORTS} & {*path.parents}]
+    return words + "".join(f" ({path.name}:{line})" for path, line in theirs[-1:])

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from edged.errors import BackendUnavailable, ConfigError
+from edged.errors import BackendUnavailable, ConfigError, foreign
 
 T = TypeVar("T")
 
@@ -32,26 +32,29 @@ class Registry(Generic[T]):
         kind: what the names stand for, in error texts ("parser").
         specs: the built-in rows.
         entry_points: group in which installed packages add their own names; a built-in name cannot be replaced.
+        guard: what a package's class comes behind: its name, its package in words, the class.
     """
 
-    def __init__(self, kind: str, specs: Mapping[str, Spec], entry_points: str | None = None) -> None:
+    def __init__(
+        self,
+        kind: str,
+        specs: Mapping[str, Spec],
+        entry_points: str | None = None,
+        guard: Callable[[str, str, Any], Any] = lambda name, package, found: found,
+    ) -> None:
         self.kind = kind
         self._specs = dict(specs)
-        self._group = entry_points
+        self._group, self._guard = entry_points, guard
 
     def names(self) -> list[str]:
         """Return the built-in names in table order, then those of plug-ins."""
         return [*self._specs, *(name for name in self._plugins() if name not in self._specs)]
 
-    def is_built_in(self, name: str) -> bool:
-        """Tell whether a name is a row of the table, not a plug-in's."""
-        return name in self._specs
-
     def load(self, name: str) -> type[T]:
         """Import and return the class of `name`.
 
         Raises:
-            ConfigError: no such name; the text has the nearest one or all of them.
+            ConfigError: no such name; the text has the nearest one or all of them. Or a package's code does not work.
             BackendUnavailable: a library it needs is missing.
         """
         if name in self._specs:
@@ -61,8 +64,15 @@ class Registry(Generic[T]):
             return self._import(name, spec.target, spec.needs)
         self.check(name)
         plugin = self._plugins()[name]
-        package = plugin.dist.name if plugin.dist else name
-        return self._import(name, plugin.value, f"the plug-in {package!r}")
+        package = f"the plug-in {plugin.dist.name if plugin.dist else name!r}"
+        try:
+            found = self._import(name, plugin.value, package)
+        except (Exception, SystemExit) as exc:
+            if isinstance(exc, BackendUnavailable):
+                raise
+            raise ConfigError(f"{self.kind} {name!r} of {package} cannot be imported: {foreign(exc)}") from exc
+        guarded: type[T] = self._guard(name, package, found)
+        return guarded
 
     def check(self, name: str) -> None:
         """Raise `ConfigError` for an unknown name, without importing anything."""

@@ -199,7 +199,7 @@ class Supervisor:
             except WorkerFailed as exc:
                 slot.fatal, slot.error = True, exc
                 return None
-            except Exception as exc:  # noqa: BLE001 - the one broad except around our own code
+            except BaseException as exc:  # noqa: BLE001 - the one broad except around our own code, and what it calls
                 beat()
                 failures.append(self._clock())
                 while failures[-1] - failures[0] > policy.window_s:

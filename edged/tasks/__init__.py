@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edged.registry import Registry, Spec
 from edged.tasks.base import Parser
+from edged.tasks.checked import CheckedClass
 
 _CORE = "numpy, which edged itself requires"
 
@@ -21,4 +22,5 @@ PARSERS: Registry[Parser] = Registry(
         "ufld": Spec("edged.tasks.ufld:Ufld", _CORE),
     },
     entry_points="edged.parsers",
+    guard=CheckedClass,
 )

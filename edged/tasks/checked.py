@@ -1,15 +1,18 @@
-"""A plug-in's parser behind a check: what it returns goes to other threads, processes and programs."""
+"""A plug-in's parser behind a check: its bugs cost its own results, and what it returns goes to other programs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from edged.errors import BackendUnavailable, ConfigError, foreign
 from edged.geometry import Fit
 from edged.results import Box, Found, Lane, Mask
-from edged.tasks.base import Parsing
+from edged.tasks.base import ParserSettings, Parsing
+from edged.tensor import InputFormat, ModelSpec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,6 +21,42 @@ T = TypeVar("T")
 
 DEPTH_MAX = 16  # of lists and maps in each other, in `attrs`
 INT_MIN, INT_MAX = -(2**63), 2**64 - 1  # that a message can carry
+MOST_SCORE = 1.01  # one, and what rounding may add to it
+
+
+class CheckedClass:
+    """Stands for a plug-in's class, and makes parsers that are checked.
+
+    Args:
+        name: the parser's, for error texts.
+        package: where it comes from, in words.
+        found: what the package gives for that name.
+
+    Raises:
+        ConfigError: it is no class of parsers.
+    """
+
+    def __init__(self, name: str, package: str, found: Any) -> None:
+        self._name, self._whose, self._class = name, f"parser {name!r} of {package}", found
+        self.input = getattr(found, "input", None)
+        if not isinstance(self.input, InputFormat):
+            raise ConfigError(f"{self._whose} has {self.input!r} as `input` in place of an edged.tensor.InputFormat")
+        if not callable(getattr(found, "parse", None)):
+            raise ConfigError(f"{self._whose} has no method `parse`")
+
+    def __call__(self, model: ModelSpec, settings: ParserSettings) -> Checked:
+        """Return a parser.
+
+        Raises:
+            ConfigError: model or settings do not fit, or its code does not work.
+            BackendUnavailable: it lacks something.
+        """
+        try:
+            return Checked(self._name, self._class(model, settings))
+        except (ConfigError, BackendUnavailable):
+            raise
+        except (Exception, SystemExit) as exc:
+            raise ConfigError(f"{self._whose} fails when it is made: {foreign(exc)}") from exc
 
 
 class Checked:
@@ -36,9 +75,13 @@ class Checked:
 
         Raises:
             TypeError: something that no message can carry; the text names parser, field and type.
-            Exception: whatever the parser raises.
+            RuntimeError: the parser would have ended this thread.
+            Exception: whatever else the parser raises.
         """
-        found = self._parser.parse(outputs, index, fit)
+        try:
+            found = self._parser.parse(outputs, index, fit)
+        except SystemExit as exc:
+            raise RuntimeError(f"parser {self._name!r} wants to end the process: {foreign(exc)}") from exc
         try:
             return _found(found)
         except TypeError as exc:
@@ -56,7 +99,7 @@ def _box(box: Any) -> Box:
     return Box(
         _text(box.label, ".label"),
         _whole(box.class_id, ".class_id"),
-        _number(box.score, ".score"),
+        _score(box.score),
         _number(box.x1, ".x1"),
         _number(box.y1, ".y1"),
         _number(box.x2, ".x2"),
@@ -68,7 +111,7 @@ def _box(box: Any) -> Box:
 
 def _lane(lane: Any) -> Lane:
     _be(lane, Lane)
-    return Lane(_text(lane.kind, ".kind"), _number(lane.score, ".score"), _each(lane.points, _point, ".points"))
+    return Lane(_text(lane.kind, ".kind"), _score(lane.score), _each(lane.points, _point, ".points"))
 
 
 def _point(point: Any) -> tuple[float, float]:
@@ -102,7 +145,17 @@ def _numbers(values: Any, count: int, at: str = "") -> tuple[float, ...]:
 
 
 def _number(value: Any, at: str = "") -> float:
-    return value if type(value) is float else float(_be(value, (float, int, np.floating, np.integer), at))
+    number = value if type(value) is float else float(_be(value, (float, int, np.floating, np.integer), at))
+    if not isfinite(number):
+        raise TypeError(f"{at} as {number}, which is no number that a message may have")
+    return number
+
+
+def _score(value: Any) -> float:
+    score = _number(value, ".score")
+    if not 0.0 <= score <= MOST_SCORE:
+        raise TypeError(f".score as {score:g}; allowed is 0 to 1")
+    return min(score, 1.0)
 
 
 def _whole(value: Any, at: str) -> int:
@@ -122,7 +175,7 @@ def _text(value: Any, at: str) -> str:
 
 def _plain(value: Any, at: str, depth: int) -> Any:
     """Return a value of `attrs` with maps, lists and numbers that are Python's own."""
-    if value is None or type(value) in (float, bool):
+    if value is None or type(value) is bool:
         return value
     if isinstance(value, str):
         return _text(value, at)
@@ -131,7 +184,7 @@ def _plain(value: Any, at: str, depth: int) -> Any:
     if isinstance(value, (int, np.integer)):
         return _whole(value, at)
     if isinstance(value, (float, np.floating)):
-        return float(value)
+        return _number(value, at)
     if depth == 0:
         raise TypeError(f"{at[:80]}…, which is nested more than {DEPTH_MAX} deep")
     if isinstance(value, Mapping):

@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 import zmq
@@ -278,20 +279,32 @@ def test_bench_measures_the_stages(command):
     assert all(stages[name] > 0 for name in stages.keys() - {"convert_by"})
 
 
-@pytest.mark.parametrize("error", ["ZeroDivisionError", "ShapeError"])
-def test_a_bug_in_a_plug_in_ends_the_daemon_with_its_traceback(error, site, task, clip, plug_in, tmp_path):
+@pytest.mark.parametrize(
+    ("bug", "said"),
+    [
+        ("1 / 0", "fails when it is made: ZeroDivisionError: division by zero (broken.py:8)"),
+        ("raise ShapeError('odd')", "fails when it is made: ShapeError: odd (broken.py:8)"),
+        ("raise SystemExit(3)", "fails when it is made: SystemExit: 3 (broken.py:8)"),
+    ],
+)
+def test_a_bug_in_a_plug_in_is_a_fault_of_the_configuration_with_its_place(
+    bug, said, site, task, clip, plug_in, tmp_path
+):
     code = f"""
         from edged.errors import ShapeError
         from edged.tensor import InputFormat
 
         class Broken:
             input = InputFormat()
-            def __init__(self, *_): raise {error}("a bug")
+            def __init__(self, *_):
+                {bug}
+            def parse(self, *_): ...
     """
-    environment = plug_in("broken", code)
+    environment = plug_in("broken", "\n" + dedent(code).lstrip())
     config = site({"front": {"source": f"file:{clip()}"}}, {"t": task("front", net={"parser": "broken"})})
-    ended = edged("--config", str(config), "run", rundir=tmp_path / "run", **environment)
-    assert (ended.returncode, ended.stdout) == (1, "")
-    assert "Traceback (most recent call last)" in ended.stderr
-    assert re.search(rf"^(edged\.errors\.)?{error}: a bug$", ended.stderr, re.MULTILINE)
+    for command in ("check", "run"):
+        ended = edged("--config", str(config), command, rundir=tmp_path / "run", **environment)
+        assert (ended.returncode, ended.stdout) == (78, "")
+        assert f"t.yaml:1: model: parser 'broken' of the plug-in 'broken' {said}" in ended.stderr
+        assert "Traceback" not in ended.stderr
     assert list((tmp_path / "run").iterdir()) == []

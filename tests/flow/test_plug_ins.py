@@ -10,6 +10,7 @@ from parts import until
 def odd(plug_in):
     """The environment with a plug-in parser `odd`, which returns something else for each picture."""
     code = """
+        import sys
         from itertools import count
 
         import numpy as np
@@ -24,9 +25,13 @@ def odd(plug_in):
                 self.number = count()
 
             def parse(self, outputs, index, fit):
-                x, attrs = np.float32(0.5), {"seen": {1, 2}}
-                found = Found((Box("a", np.int64(0), x, x, x, x, x),))
-                return (found, None, Found((Box("a", 0, 0.5, 1, 1, 2, 2, None, attrs),)))[next(self.number) % 3]
+                def box(score, attrs=None):
+                    return Found((Box("a", np.int64(0), score, score, score, score, score, None, attrs),))
+
+                x = np.float32(0.5)
+                odd = box(x), None, box(x, {"seen": {1, 2}}), box(np.float32("nan"))
+                number = next(self.number) % 5
+                return odd[number] if number < 4 else sys.exit(3)
     """
     return plug_in("odd", code)
 
@@ -41,11 +46,13 @@ def test_what_a_plug_in_s_parser_returns_costs_at_most_its_own_results(daemon, s
     def frames(name, camera):
         return next(one for one in running.request("status")["tasks"] if one["task"] == name)["frames"][camera]
 
-    until(lambda: frames("odd", "front")["failed"] > 3, what="results that are none")
+    until(lambda: frames("odd", "front")["failed"] > 4, what="results that are none")
     before = frames("sound", "rear")["published"]
     until(lambda: frames("sound", "rear")["published"] > before and frames("odd", "front")["published"] > 1)
     assert "TypeError: parser 'odd' returned a result as NoneType in place of Found" in running.log
     assert "TypeError: parser 'odd' returned boxes[0].attrs.seen as set; allowed are texts, " in running.log
+    assert "TypeError: parser 'odd' returned boxes[0].score as nan, which is no number" in running.log
+    assert "RuntimeError: parser 'odd' wants to end the process: SystemExit: 3 (odd.py:" in running.log
     assert running.task("next")["state"] == "active"
 
 

@@ -230,13 +230,14 @@ def buggy(plug_in):
     return plug_in("buggy", code)
 
 
-def test_a_plug_in_s_bug_at_the_start_ends_the_daemon_and_is_told(site, task, clip, tmp_path, buggy):
+def test_a_plug_in_s_bug_at_the_start_is_a_fault_of_the_configuration(site, task, clip, tmp_path, buggy):
     cameras = {name: source(clip, number) for number, name in enumerate(CAMERAS)}
     config = site(cameras, {"t": task("d", net={"parser": "buggy"}), "u": task("a")}, TWO)
     done = edged("--config", str(config), "run", rundir=tmp_path / "run", timeout_s=20, **buggy)
-    assert done.returncode == 70
-    assert "shard:2: " not in done.stderr.splitlines()[-1]
-    assert done.stderr.splitlines()[-1] == "edged: RuntimeError: a bug in a plug-in"
+    assert done.returncode == 78
+    assert (
+        "t.yaml:1: model: parser 'buggy' of the plug-in 'buggy' fails when it is made: RuntimeError: a b" in done.stderr
+    )
 
 
 def test_a_plug_in_s_bug_in_a_reload_refuses_it_and_the_next_one_is_taken(daemon, site, task, clip, buggy):

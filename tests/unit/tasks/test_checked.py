@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import pickle
 import re
+import sys
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from edged.errors import ConfigError
 from edged.geometry import fit_frame
 from edged.publish.wire import pack, result_message, unpack
 from edged.results import Box, EngineUse, Found, Lane, Latency, Mask, Result
-from edged.tasks.checked import Checked
+from edged.tasks.checked import Checked, CheckedClass
+from edged.tensor import InputFormat
 
 BOX = Box("a", 0, 0.5, 1.0, 2.0, 3.0, 4.0)
 LANE = Lane("line", 0.5, ((1.0, 2.0), (3.0, 4.0)))
@@ -80,6 +83,13 @@ def test_numbers_of_numpy_become_python_s():
         (Found(one for one in [BOX]), "boxes as generator in place of list"),
         (Found(((0, 0, 1, 1),)), "boxes[0] as tuple in place of Box"),
         (Found((BOX, replace(BOX, score=np.zeros(1)))), "boxes[1].score as numpy.ndarray in place of float"),
+        (Found((replace(BOX, score=float("nan")),)), "boxes[0].score as nan, which is no number that a message"),
+        (Found((replace(BOX, score=7.5),)), "boxes[0].score as 7.5; allowed is 0 to 1"),
+        (Found((replace(BOX, score=-0.1),)), "boxes[0].score as -0.1; allowed is 0 to 1"),
+        (Found((replace(BOX, x1=float("-inf")),)), "boxes[0].x1 as -inf, which is no number that a message may have"),
+        (Found((replace(BOX, attrs={"a": np.float32("nan")}),)), "boxes[0].attrs.a as nan, which is no number that a"),
+        (Found(lanes=(replace(LANE, score=2),)), "lanes[0].score as 2; allowed is 0 to 1"),
+        (Found(lanes=(replace(LANE, points=((1, float("inf")),)),)), "lanes[0].points[0][1] as inf, which is no numb"),
         (Found((replace(BOX, x2="3"),)), "boxes[0].x2 as str in place of float"),
         (Found((replace(BOX, label=3),)), "boxes[0].label as int in place of str"),
         (Found((replace(BOX, label="\ud800"),)), r"boxes[0].label as '\ud800', which is no text: surrogates not allow"),
@@ -99,3 +109,42 @@ def test_numbers_of_numpy_become_python_s():
 def test_the_rest_is_refused_with_its_place_and_kind(found, text):
     with pytest.raises(TypeError, match=f"^parser 'mine' returned .*{re.escape(text)}"):
         checked(found)
+
+
+def test_a_score_that_rounding_has_put_above_one_is_one():
+    assert checked(Found((replace(BOX, score=np.nextafter(np.float32(1), np.float32(2))),))).boxes[0].score == 1.0
+
+
+def test_a_parser_that_wants_to_end_the_process_fails():
+    class Parser:
+        def parse(self, *_: Any) -> Any:
+            sys.exit(3)
+
+    with pytest.raises(
+        RuntimeError, match=r"^parser 'mine' wants to end the process: SystemExit: 3 \(test_checked\.py:"
+    ):
+        Checked("mine", Parser()).parse({}, 0, FIT)
+
+
+class _NoInput:
+    def parse(self) -> None: ...
+
+
+class _NoParse:
+    input = InputFormat()
+
+
+@pytest.mark.parametrize(
+    ("found", "text"),
+    [
+        (_NoInput, "has None as `input` in place of an edged.tensor.InputFormat"),
+        (
+            type("", (_NoInput,), {"input": "letterbox"}),
+            "has 'letterbox' as `input` in place of an edged.tensor.In",
+        ),
+        (_NoParse, "has no method `parse`"),
+    ],
+)
+def test_what_is_no_class_of_parsers_is_refused(found, text):
+    with pytest.raises(ConfigError, match=f"^parser 'mine' of the plug-in 'theirs' {re.escape(text)}"):
+        CheckedClass("mine", "the plug-in 'theirs'", found)

@@ -63,6 +63,26 @@ def test_a_plug_in_that_lacks_a_library_says_so() -> None:
         PARSERS.load("broken")
 
 
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("raise KeyError('x')", r"KeyError: 'x' \(traffic_lights\.py:1\)$"),
+        ("raise SystemExit(3)", r"SystemExit: 3 \(traffic_lights\.py:1\)$"),
+        ("class = 3", r"SyntaxError: invalid syntax \(traffic_lights\.py, line 1\)$"),
+        (
+            "import edged.not_there",
+            r"ModuleNotFoundError: No module named 'edged\.not_there' \(traffic_lights\.py:1\)$",
+        ),
+        ("", r"AttributeError: module 'traffic_lights' has no attribute 'TrafficLights'$"),
+    ],
+)
+def test_a_plug_in_that_cannot_be_imported_says_why(code: str, said: str, installed: Path) -> None:
+    (installed / "traffic_lights.py").write_text(code, "utf-8")
+    wanted = "^parser 'traffic_lights' of the plug-in 'traffic-lights' cannot be imported: "
+    with pytest.raises(ConfigError, match=wanted + said):
+        PARSERS.load("traffic_lights")
+
+
 def test_an_unknown_name_has_a_hint() -> None:
     with pytest.raises(ConfigError, match="unknown parser 'yolov9'; did you mean 'yolov"):
         PARSERS.load("yolov9")
