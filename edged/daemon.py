@@ -25,7 +25,7 @@ from edged.log import about, set_level
 from edged.metrics.exposition import Snapshot
 from edged.metrics.server import MetricsServer
 from edged.plan import CameraState, Mode, Plan, TaskState
-from edged.planning import Stock, changes, demands, routes, with_views
+from edged.planning import Failures, Stock, changes, demands, routes, with_views
 from edged.publish.curve import Guarded
 from edged.publish.publisher import Publisher
 from edged.publish.wire import STATUS_TOPIC, status_message, task_message, task_topic
@@ -130,7 +130,7 @@ class Daemon:
             self._signals = SignalBook(kinds, timeout_s, self._look)
             self._activation = Activation(config.tasks, self._signals)
             self._followed = self._activation.followed()
-            self._stock = Stock(config)
+            self._stock, self._failures = Stock(config), Failures()
             self._publisher = self._make_publisher(lock)
             undo.callback(self._publisher.close)
             self._commands: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
@@ -204,6 +204,8 @@ class Daemon:
         if (costs := self._budget.costs()) != self._costs:
             self._costs = costs
             self._fleet.set_costs(costs)
+        running = {name for name, task in self._plan.tasks.items() if task.rate_hz > 0}
+        self._failures.look(seen.counts, running, time.time_ns())
         self._replan(reports)
         for lost in self._supervisor.check():
             text = "%s: the daemon goes on without it: %s"
@@ -235,7 +237,7 @@ class Daemon:
 
     def _make_plan(self, reports: Mapping[str, CameraReport]) -> Plan:
         return make_plan(
-            demands(self._config, self._lineup, self._activation),
+            demands(self._config, self._lineup, self._activation, self._failures),
             self._stock.supplies(reports),
             self._budget.machine(),
             self._plan,

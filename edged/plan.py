@@ -35,7 +35,7 @@ class CameraState(str, Enum):
 
 
 class TaskState(str, Enum):
-    """What a task tells its consumers. DEGRADED runs without some of its cameras."""
+    """What a task tells its consumers. DEGRADED runs slower than it asks for, lacks cameras, or results."""
 
     ACTIVE = "active"
     DEGRADED = "degraded"

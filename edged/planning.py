@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
@@ -12,7 +12,7 @@ from edged.camera.worker import CameraReport
 from edged.config import Config, TaskConfig
 from edged.plan import CameraState, Mode, Plan
 from edged.scheduler.activation import Activation
-from edged.scheduler.dispatch import Route
+from edged.scheduler.dispatch import Route, TaskCounts
 from edged.scheduler.groups import Sync
 from edged.scheduler.planner import Demand, Supply
 
@@ -20,12 +20,48 @@ RATE_CHANGE = 0.08  # of a stream's rate; a smaller one is not told
 READINESS = {Mode.COLD: 0, Mode.PARKED: 1, Mode.WARM: 2}
 
 
-def demands(config: Config, lineup: Lineup, activation: Activation) -> list[Demand]:
+FAILURES = 3  # in a row, until it is said
+
+
+class Failures:
+    """Which running tasks have had no result of late, because each of their frames failed. One thread's use."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[int, int]] = {}  # what was served and failed when the last result was there
+        self._failed: dict[str, int] = {}  # since then
+        self._since_ns: dict[str, int] = {}
+
+    def look(self, counts: Mapping[tuple[str, str], TaskCounts], running: Container[str], unix_ns: int) -> None:
+        """Take in what became of all frames so far; the tasks that are not `running` begin anew."""
+        totals: dict[str, tuple[int, int]] = {}
+        for (task, _), one in counts.items():
+            served, failed = totals.get(task, (0, 0))
+            totals[task] = served + one.served, failed + one.failed
+        for task, total in totals.items():
+            if task not in running or total[0] != self._seen.get(task, (0, 0))[0]:
+                self._seen[task] = total
+                self._since_ns.pop(task, None)
+            elif total[1] > self._seen.setdefault(task, (0, 0))[1]:
+                self._since_ns.setdefault(task, unix_ns)
+        self._failed = {task: total[1] - self._seen[task][1] for task, total in totals.items()}
+
+    def of(self, task: str) -> str:
+        """Return what to say of a task, "" where there is nothing to say."""
+        since_ns = self._since_ns.get(task)
+        if since_ns is None or self._failed[task] < FAILURES:
+            return ""
+        return f"every frame has failed since {clock_text(since_ns)}; the log says why"
+
+
+def demands(config: Config, lineup: Lineup, activation: Activation, failures: Failures | None = None) -> list[Demand]:
     """Return what every task wants now."""
-    return [demand(name, task, lineup, *activation.of(name)) for name, task in config.tasks.items()]
+    return [
+        demand(name, task, lineup, *activation.of(name), failures.of(name) if failures is not None else "")
+        for name, task in config.tasks.items()
+    ]
 
 
-def demand(name: str, task: TaskConfig, lineup: Lineup, active: bool, why: str) -> Demand:
+def demand(name: str, task: TaskConfig, lineup: Lineup, active: bool, why: str, failing: str = "") -> Demand:
     """Return what one task wants."""
     return Demand(
         task=name,
@@ -38,6 +74,7 @@ def demand(name: str, task: TaskConfig, lineup: Lineup, active: bool, why: str) 
         priority=task.priority,
         deadline_ms=task.deadline_ms,
         engine=lineup.task_engine.get(name, ""),
+        failing=failing,
     )
 
 

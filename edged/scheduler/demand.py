@@ -15,6 +15,8 @@ CPU = "cpu"  # the device on which pictures are decoded, where a camera has a de
 class Demand:
     """What one task wants. `blocked` says why it cannot run although it is active ("no engine; run: ...").
 
+    `failing` says that it runs and has no results, "" where it has.
+
     `rate_min_hz` is the least rate that makes sense; below it the task is suspended. 0 allows any rate down to 0.1 Hz.
     """
 
@@ -28,6 +30,7 @@ class Demand:
     priority: int = 0
     deadline_ms: float | None = None
     engine: str = ""
+    failing: str = ""
 
 
 @dataclass(frozen=True)

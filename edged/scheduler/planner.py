@@ -138,7 +138,7 @@ def _task_plan(demand: Demand, share: Share | None, missing: str, machine: Machi
         return TaskPlan(TaskState.INACTIVE, (), 0.0, why, demand.rate_hz)
     if share.rate_hz == 0:
         return TaskPlan(TaskState.INACTIVE, (), 0.0, share.why, demand.rate_hz, suspended=True)
-    faults = [words for words in (missing, share.why) if words]
+    faults = [words for words in (missing, demand.failing, share.why) if words]
     state = TaskState.DEGRADED if faults else TaskState.ACTIVE
     told = [words for words in (_hopeless(demand, machine),) if words]
     reason = "; ".join((faults or [demand.why]) + told)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from parts import until
 
@@ -57,3 +59,32 @@ def test_what_a_plug_in_s_parser_returns_costs_at_most_its_own_results(daemon, s
 
 
 AFTER = {"task": "odd", "if": "score > 0.4"}
+
+
+def test_a_task_whose_parser_fails_on_every_frame_says_so(daemon, site, task, clip, plug_in, tmp_path):
+    code = """
+        from pathlib import Path
+
+        from edged.results import Found
+        from edged.tensor import InputFormat
+
+        class Moody:
+            input = InputFormat()
+
+            def __init__(self, model, settings): ...
+
+            def parse(self, outputs, index, fit):
+                if Path(__file__).with_name("good").exists():
+                    return Found()
+                raise RuntimeError("in no mood")
+    """
+    environment = plug_in("moody", code)
+    camera = {"source": f"file:{clip(frames=100)}", "loop": True}
+    tasks = {"moody": task("front", net={"parser": "moody"}), "sound": task("front")}
+    running = daemon(site({"front": camera}, tasks), **environment)
+    said = r"every frame has failed since \d\d:\d\d:\d\d UTC; the log says why"
+    until(lambda: re.fullmatch(said, running.task("moody")["reason"]), what="a task that fails")
+    assert running.task("moody")["state"] == "degraded"
+    assert running.task("sound")["state"] == "active"
+    (tmp_path / "plug-ins" / "good").touch()
+    until(lambda: running.task("moody")["state"] == "active", what="a task that no longer fails")
