@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 from typing import Any
+
+NICE = 10  # a diagnosis costs a running daemon no results
 
 
 def add(commands: Any) -> None:
@@ -20,6 +23,7 @@ def doctor(args: argparse.Namespace) -> int:
     from edged.doctor import diagnose
     from edged.doctor.line import State
 
+    os.nice(NICE)
     lines = diagnose(args.config, args.sandbox)
     wrong = sum(line.state is State.WRONG for line in lines)
     if args.json:

@@ -1,4 +1,4 @@
-"""Asks the probes, each in a process of its own, all at once."""
+"""Asks the probes, each in a process of its own, on half of the cores."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Answers = Mapping[str, Answer]
 def ask(config: Path) -> Answers:
     """Return what every probe says, by name. A probe that crashes or hangs is an error of its own only."""
     names = [name for name in PROBES if name != BUSES and (name != CONFIGURATION or (config / "cameras.yaml").exists())]
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0)) + 2, "probe") as pool:
+    with ThreadPoolExecutor(max(1, len(os.sched_getaffinity(0)) // 2), "probe") as pool:
         engines = pool.submit(_engines, config) if CONFIGURATION in names else None
         answers = dict(zip(names, pool.map(lambda name: _probe(name, config), names), strict=True))
         configured = answers.setdefault(CONFIGURATION, Answer())
