@@ -108,7 +108,9 @@ def test_int8_is_told_in_the_way_of_each_generation(board, order, release):  # n
         batches = math.ceil(len(wanted.frames("calibrate", "choose")) / 3)  # of three pictures
         assert f'"batches": {batches}'.encode() in caches[0].read_bytes()
     else:
-        assert kinds["QuantizeLinear"] >= 2 * 3  # activations and weights of three convolutions
+        rounded = {node.input[0] for node in network._model.graph.node if node.op_type == "QuantizeLinear"}
+        assert {"w1", "w2", "images"} <= rounded
+        assert "w3" not in rounded  # the last one stays float
         assert caches == []
         zeros = [tensor for tensor in network._model.graph.initializer if "zero_point" in tensor.name]
         import onnx
