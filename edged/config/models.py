@@ -261,13 +261,14 @@ class CameraConfig(Strict):
         "for file and scene",
     )
     width_px: Annotated[int, whole(16, 16384)] | None = Field(
-        default=None, description="width to ask the camera for; with height_px"
+        default=None, description="width to ask a V4L2 or CSI camera for; with height_px"
     )
     height_px: Annotated[int, whole(16, 16384)] | None = Field(
-        default=None, validate_default=True, description="height to ask the camera for; with width_px"
+        default=None, validate_default=True, description="height to ask a V4L2 or CSI camera for; with width_px"
     )
     rate_hz: Annotated[float, real(0.1, 1000)] | None = Field(
-        default=None, description="frames per second to ask the camera for"
+        default=None,
+        description="frames per second to ask a V4L2 or CSI camera for; of others, what check and simulator reckon with",
     )
     pixel_format: Annotated[str, PIXEL_FORMAT] | None = Field(
         default=None, description="pixel format to ask the camera for, such as YUYV or MJPG; for v4l2"
