@@ -268,7 +268,7 @@ class CameraConfig(Strict):
     )
     rate_hz: Annotated[float, real(0.1, 1000)] | None = Field(
         default=None,
-        description="frames per second to ask a V4L2 or CSI camera for; of others, what check and simulator reckon with",
+        description="frames per second to ask a V4L2 or CSI camera for; of others, what the simulator reckons with",
     )
     pixel_format: Annotated[str, PIXEL_FORMAT] | None = Field(
         default=None, description="pixel format to ask the camera for, such as YUYV or MJPG; for v4l2"
