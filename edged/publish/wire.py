@@ -339,7 +339,8 @@ SCHEMA: dict[str, Any] = {
                 "task": _text("its name"),
                 "boot": _BOOT,
                 "state": _choice(
-                    "active; degraded, which runs, but slower than it asks for or without some cameras; or inactive",
+                    "active; degraded, which runs, but slower than it asks for, without some cameras, or with a parser "
+                    "that fails on every frame; or inactive",
                     "active",
                     "degraded",
                     "inactive",
