@@ -88,6 +88,7 @@ class _Show:
             time.sleep(0.01)
 
     def _follow(self, results: Subscriber, control: Control) -> None:
+        self._say(f"from another terminal: RUNTIME_DIRECTORY={self._daemon.rundir} edged status")
         next_draw_s = self._began_s + self._screen.period_s
         while not self._interrupt.name and not self._over():
             self._check_alive()
