@@ -11,7 +11,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edged.camera import SOURCES
+from edged.camera import check_backend
 from edged.config import Config, ControlConfig, PublishConfig, Secrets, TaskConfig, config_error
 from edged.engines import ARRANGERS, ENGINES
 from edged.engines.arranging import Arranged, Want
@@ -278,7 +278,7 @@ def _assembled(assembly: _Assembly, config: Config, tasks: Container[str]) -> As
     for name, camera in config.cameras.items():
         for backend in camera.backend:
             try:
-                SOURCES.check(backend)
+                check_backend(backend, camera.source.scheme)
             except ConfigError as exc:
                 assembly.faults.append(config.fault("camera", name, "backend", str(exc)))
     for name, task in config.tasks.items():
