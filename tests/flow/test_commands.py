@@ -14,7 +14,9 @@ import pytest
 import zmq
 from parts import edged, schema_faults, until
 
+from edged.cli import main
 from edged.client import CommandRefused
+from edged.config.models import CAMERAS_MAX
 from edged.publish.wire import SCHEMA
 
 
@@ -276,6 +278,35 @@ def test_bench_measures_the_stages(command):
     stages = found["stages"]
     assert stages.keys() == {"cores", "decode", "convert", "infer", "parse", "convert_by", "ceiling_hz"}
     assert all(stages[name] > 0 for name in stages.keys() - {"convert_by"})
+
+
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        (["--seconds", "0"], "argument --seconds: must be a number from 0.1 to 86400, got '0'"),
+        (["--seconds", "-1"], "argument --seconds: must be a number from 0.1 to 86400, got '-1'"),
+        (["--rate", "0"], "argument --rate: must be a number from 1 to 500, got '0'"),
+        (["--rate", "nan"], "argument --rate: must be a number from 1 to 500, got 'nan'"),
+        (["--cameras", "0"], f"argument --cameras: must be a whole number from 1 to {CAMERAS_MAX}, got '0'"),
+        (["--cameras", "-2"], f"argument --cameras: must be a whole number from 1 to {CAMERAS_MAX}, got '-2'"),
+        (["--cameras", "four"], f"argument --cameras: must be a whole number from 1 to {CAMERAS_MAX}, got 'four'"),
+        (["--score-min", "7"], "argument --score-min: must be a number from 0 to 1, got '7'"),
+    ],
+)
+def test_bench_refuses_what_cannot_be_measured(capsys, args, text):
+    with pytest.raises(SystemExit) as ended:
+        main(["bench", *args])
+    assert ended.value.code == 2
+    assert text in capsys.readouterr().err
+
+
+def test_bench_refuses_a_video_that_is_none(capsys, site, task, model):
+    config = site({"front": {"source": "file:cameras.yaml"}}, {"t": task("front")})
+    video = config / "cameras.yaml"
+    wanted = f"edged: cannot open {video}: Invalid data found when processing input\n"
+    files = ["--video", str(video), "--onnx", str(model()), "--parser", "yolov8"]
+    for args in (["bench", *files], ["--config", str(config), "bench", "--task", "t"]):
+        assert (main(args), capsys.readouterr().err) == (2, wanted)
 
 
 @pytest.mark.parametrize("error", ["ZeroDivisionError", "ShapeError"])
