@@ -16,6 +16,7 @@ from edged.assembly import Lineup, plain_endpoints
 from edged.camera.worker import CameraReport
 from edged.cameras import gpu_of
 from edged.config import Config, Secrets
+from edged.control.protocol import Serve, check_arguments, taking
 from edged.control.ration import Ration
 from edged.control.server import ControlServer, Request
 from edged.difference import Difference, Keys, difference, with_engines
@@ -133,13 +134,13 @@ class Daemon:
             self._stock = Stock(config)
             self._publisher = self._make_publisher(lock)
             undo.callback(self._publisher.close)
-            self._commands: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
-                "status": self._status,
-                "task.list": self._task_list,
-                "task.activate": self._activate,
-                "task.deactivate": self._deactivate,
-                "camera.list": self._camera_list,
-                "signal.list": self._signals.listing,
+            self._commands: Mapping[str, Serve] = {
+                "status": taking((), self._status),
+                "task.list": taking((), self._task_list),
+                "task.activate": taking(("tasks",), self._activate),
+                "task.deactivate": taking(("tasks",), self._deactivate),
+                "camera.list": taking((), self._camera_list),
+                "signal.list": taking((), self._signals.listing),
             }
             self._control = self._make_control(lock)
             undo.callback(self._control.close)
@@ -277,13 +278,15 @@ class Daemon:
     # ---- orders ------------------------------------------------------------------------------------------------------
 
     def _answer(self, request: Request) -> None:
-        if request.command == "reload":
-            self._reloads.ask(request)
-            return
         try:
-            self._control.reply(request, self._commands[request.command](request.args))
+            if request.command != "reload":
+                self._control.reply(request, self._commands[request.command](request.args))
+                return
+            check_arguments(request.args)
         except EdgedError as exc:
             self._control.refuse(request, "refused", str(exc))
+            return
+        self._reloads.ask(request)
 
     def _status(self, _: Mapping[str, Any]) -> dict[str, Any]:
         sent = self._publisher.sent()  # before what the shards say: nothing is published that they have not counted
@@ -468,7 +471,8 @@ class Daemon:
 
     def _make_control(self, lock: RuntimeLock) -> ControlServer:
         plain = plain_endpoints(control_endpoint(lock.directory), self._config.edged.control)
-        commands, immediate = [*self._commands, "reload"], {"signal.set": self._signals.set}
+        commands = [*self._commands, "reload"]
+        immediate = {"signal.set": taking(("signals", "mono_ns", "unix_ns"), self._signals.set)}
         request_max_bytes = self._config.edged.limits.request_kb * 1024
         guard = self._guards.get("control")
         return ControlServer(plain, commands, self._submit, guard, request_max_bytes, immediate)

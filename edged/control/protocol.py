@@ -21,11 +21,17 @@ The first of a stream is served at once, those that follow within 50 ms of each 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import difflib
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from edged.config.text import show
+from edged.errors import UsageError
 from edged.publish.wire import VERSION, unpack
+
+Serve = Callable[[Mapping[str, Any]], Any]
+"""Takes a request's `args`, and returns its result."""
 
 TEXT_MAX = 120
 DEPTH_MAX = 16  # Python's own repr() gives up at a thousand, with an error that nobody expects
@@ -81,6 +87,25 @@ def read(reply_to: Address, body: bytes, commands: Collection[str]) -> Request |
     if not isinstance(args or {}, dict):
         return Fault(reply_to, request_id, "malformed", f"args must be a map, got {_short(args)}")
     return Request(reply_to, request_id, command, args or {}, given_id is None)
+
+
+def taking(names: Collection[str], serve: Serve) -> Serve:
+    """Return what serves a command that has arguments of these names and no others."""
+
+    def checked(args: Mapping[str, Any]) -> Any:
+        check_arguments(args, names)
+        return serve(args)
+
+    return checked
+
+
+def check_arguments(args: Mapping[str, Any], names: Collection[str] = ()) -> None:
+    """Raise `UsageError` for an argument of another name than these."""
+    for name in args:
+        if name not in names:
+            near = difflib.get_close_matches(str(name)[:TEXT_MAX], names, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise UsageError(f"no argument {show(name)}; {hint}there are {', '.join(names) or 'none'}")
 
 
 def answer(request_id: Any, result: Any) -> dict[str, Any]:

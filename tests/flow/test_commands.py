@@ -253,6 +253,25 @@ def test_the_protocols_page_has_every_command_and_what_it_answers(running):
             assert schema_faults(SCHEMA["status"], {"v": 1, **answer}) == []
 
 
+@pytest.mark.parametrize(
+    ("command", "args", "text"),
+    [
+        ("status", {"x": 1}, "no argument 'x'; there are none"),
+        ("task.list", {"tasks": ["lane"]}, "no argument 'tasks'; there are none"),
+        ("camera.list", {"": None}, "no argument ''; there are none"),
+        ("signal.list", {"signals": {}}, "no argument 'signals'; there are none"),
+        ("reload", {"wait": True}, "no argument 'wait'; there are none"),
+        ("task.activate", {"task": ["spare"]}, "no argument 'task'; did you mean 'tasks'? there are tasks"),
+        ("task.deactivate", {"tasks": ["lane"], "until": 3}, "no argument 'until'; there are tasks"),
+    ],
+)
+def test_an_argument_that_a_command_does_not_have_is_refused_and_nothing_done(running, command, args, text):
+    with pytest.raises(CommandRefused) as refused:
+        running.request(command, **args)
+    assert (refused.value.code, str(refused.value)) == ("refused", text)
+    assert running.task("lane")["active"]
+
+
 def test_commands_at_the_same_time_are_all_answered(running):
     codes = []
 
