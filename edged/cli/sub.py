@@ -69,5 +69,13 @@ def _line(topic: str, message: dict[str, Any]) -> str:
         return f"{topic} {rest}"
     found = [f"{one['class']} {one['score']:.2f}" for one in message["detections"]]
     found += [f"{lane['kind']} {lane['score']:.2f}" for lane in message.get("lanes", [])]
+    found += [_mask(mask) for mask in message.get("masks", [])]
     total_ms = message["latency_ms"]["total"]
     return f"{topic} #{message['seq']} frame {message['frame']['id']} {total_ms:.1f} ms: {', '.join(found) or '-'}"
+
+
+def _mask(mask: dict[str, Any]) -> str:
+    """Return `road mask 80x45 37 %`: what it is of, its cells, and the share of them that says yes."""
+    width, height = mask["width"], mask["height"]
+    share = int.from_bytes(mask["bits"], "big").bit_count() / max(1, width * height)
+    return f"{mask['kind']} mask {width}x{height} {100 * share:.0f} %"
