@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from typing import Any
 
@@ -41,10 +42,14 @@ def sub(args: argparse.Namespace) -> int:
     """
     from edged.client import Subscriber
     from edged.errors import NoAnswer
+    from edged.rundir import somebody_listens
 
     until_s = None if args.seconds is None else time.monotonic() + args.seconds
     printed = 0
     with Subscriber(args.connect, args.topic) as subscriber:
+        if not somebody_listens(subscriber.endpoint):  # ZeroMQ connects when a daemon comes
+            text = f"edged: no edged answers at {subscriber.endpoint}; is it running (edged run)? Waiting for it"
+            print(text, file=sys.stderr, flush=True)
         while args.count is None or printed < args.count:
             left_s = None if until_s is None else until_s - time.monotonic()
             if left_s is not None and left_s <= 0:

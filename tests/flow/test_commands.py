@@ -6,10 +6,13 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 
+import msgpack
 import pytest
 import zmq
 from parts import edged, schema_faults, until
@@ -140,6 +143,21 @@ def test_sub_without_messages_in_time_ends_with_75(command, running):
     code, out, stderr = command("sub", "--topic", "edged/1/det/spare/", "--count", "1", "--seconds", "0.3")
     wanted = f"edged: 0 message(s) of edged/1/det/spare/ from ipc://{running.rundir}/pub.sock in 0.3 s\n"
     assert (code, out, stderr) == (75, "", wanted)
+
+
+def test_sub_without_a_daemon_says_so_and_waits_for_one(tmp_path):
+    endpoint = f"ipc://{tmp_path}/pub.sock"
+    command = [sys.executable, "-m", "edged", "sub", "--topic", "t", "--count", "1", "--connect", endpoint]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as waiting, zmq.Context() as context, context.socket(zmq.PUB) as socket:
+        try:
+            wanted = f"edged: no edged answers at {endpoint}; is it running (edged run)? Waiting for it\n"
+            assert waiting.stderr.readline() == wanted
+            socket.bind(endpoint)
+            until(lambda: socket.send_multipart([b"t", msgpack.packb({"x": 1})]) or waiting.poll() is not None)
+            assert (waiting.returncode, waiting.stdout.read(), waiting.stderr.read()) == (0, "t {'x': 1}\n", "")
+        finally:
+            waiting.kill()
 
 
 def test_sub_into_a_closed_pipe_ends_quietly(running):
