@@ -17,6 +17,7 @@ from edged.engines import ARRANGERS, ENGINES
 from edged.engines.arranging import Arranged, Want
 from edged.engines.base import Engine, EngineError, EngineFacts, EngineRequest
 from edged.engines.onnx_files import model_files
+from edged.engines.store import EngineMissing
 from edged.engines.worker import LoadedEngine
 from edged.errors import BackendUnavailable, ConfigError
 from edged.geometry import Fit, fit_frame
@@ -122,7 +123,7 @@ class _Assembly:
             try:
                 key, loaded = self._engine(backend, replace(request, device=device))
             except BackendUnavailable as exc:
-                missing.append(f"{before}{exc}")
+                missing.append(f"{before}{self._with_next(exc, request)}")
                 continue
             except ConfigError as exc:
                 self.faults.append(self.config.fault("task", name, "model.onnx", str(exc)))
@@ -156,6 +157,23 @@ class _Assembly:
         if origin not in self.engines:
             self.engines[origin] = self._running(origin) or self._load(origin)
         return self.engines[origin]
+
+    def _with_next(self, missing: BackendUnavailable, request: EngineRequest) -> BackendUnavailable:
+        """Return why there is no engine, with the command that is next."""
+        if not isinstance(missing, EngineMissing) or request.precision != "int8" or request.store is None:
+            return missing
+        from edged.engines.build.record import next_of
+
+        return next_of(missing, request.store, self._sharers(request))
+
+    def _sharers(self, request: EngineRequest) -> list[str]:
+        """Return the tasks that ask the same of an engine."""
+        found = []
+        for name, task in self.config.tasks.items():
+            with suppress(ConfigError, BackendUnavailable):
+                if engine_request(self.config, task, PARSERS.load(task.model.parser)) == request:
+                    found.append(name)
+        return found
 
     def _running(self, origin: Origin) -> tuple[str, LoadedEngine] | None:
         key = self.running.origins.get(origin)
