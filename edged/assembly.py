@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from edged.camera import check_backend
 from edged.config import Config, ControlConfig, PublishConfig, Secrets, TaskConfig, config_error
+from edged.config.faults import Fault
 from edged.engines import ARRANGERS, ENGINES
 from edged.engines.arranging import Arranged, Want
 from edged.engines.base import Engine, EngineError, EngineFacts, EngineRequest
@@ -98,7 +99,7 @@ class _Assembly:
         self.parsers: dict[str, Parsing] = {}
         self.blocked: dict[str, str] = {}
         self.chosen: dict[str, str] = {}
-        self.faults: list[str] = []
+        self.faults: list[Fault] = []
 
     def add(self, name: str, task: TaskConfig) -> None:
         """Load one task's engine and build its parser; note a fault with its line."""

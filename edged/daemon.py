@@ -383,8 +383,10 @@ class Daemon:
         text = "the configuration was not taken over, nothing has changed:\n%s"
         log.error(text, error, extra=about(event="reload_refused"))
         self._service.reloaded()
-        code = "refused" if isinstance(error, ConfigError) else "failed"
-        return lambda request: self._control.refuse(request, code, str(error))
+        if isinstance(error, ConfigError):
+            faults = error.faults
+            return lambda request: self._control.refuse(request, "refused", str(error), faults)
+        return lambda request: self._control.refuse(request, "failed", str(error))
 
     def _take_over(self, loaded: Loaded) -> dict[str, Any]:
         """Apply a changed configuration: what is equal in both goes on as it runs. Return what is answered."""

@@ -1,5 +1,8 @@
 """Every error edged raises on purpose, each with the exit code it ends a command with."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 
 class EdgedError(Exception):
     """Base of all errors that are ours: one clear message, one exit code.
@@ -39,9 +42,13 @@ class NoAnswer(EdgedError, TimeoutError):
 
 
 class ConfigError(EdgedError):
-    """The configuration is at fault: a file, a line, a value, a model that does not fit its parser."""
+    """The configuration is at fault: a file, a line, a value, a model that does not fit its parser.
+
+    `faults` are maps of `file`, `line`, `key` and `text`, for programs; none where the text is all there is.
+    """
 
     exit_code = 78
+    faults: Sequence[Mapping[str, Any]] = ()
 
 
 class ShapeError(EdgedError):

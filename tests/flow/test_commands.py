@@ -240,6 +240,30 @@ def test_check_and_run_name_the_fault_by_file_and_line(site, task, clip, tmp_pat
         assert ended.stderr == wanted + "1 fault(s); nothing was started\n"
 
 
+def test_faults_are_one_json_document_too(site, task, clip, capsys):
+    """Of the files, of what they name, and of what a later stage finds; whatever the command."""
+    cameras = {"a": {"source": f"file:{clip()}"}}
+    faulty = site(cameras, {"t": task("a", rate_hz=-1)})
+    text = "must be a number from 0.01 to 1000, got -1"
+    wanted = [{"file": f"{faulty}/tasks/t.yaml", "line": 1, "key": "rate_hz", "text": text}]
+    for args in (["check"], ["engine", "list"], ["plan", "--simulate"]):
+        code = main(["--config", str(faulty), *args, "--json"])
+        shown = capsys.readouterr()
+        assert (code, json.loads(shown.out)) == (78, {"faults": wanted})
+        assert shown.err == f"edged: {faulty}/tasks/t.yaml:1: rate_hz: {text}\n1 fault(s); nothing was started\n"
+    cameras["a"]["backend"] = "v4l2"
+    faulty = site(cameras, {"t": task("a", net={"parser": "yolo"})})
+    assert main(["--config", str(faulty), "check", "--json"]) == 78
+    faults = json.loads(capsys.readouterr().out)["faults"]
+    assert [(one["file"], one["key"]) for one in faults] == [
+        (f"{faulty}/cameras.yaml", "cameras.a.backend"),
+        (f"{faulty}/tasks/t.yaml", "model.parser"),
+    ]
+    assert main(["--config", f"{faulty}/none", "check", "--json"]) == 78
+    (fault,) = json.loads(capsys.readouterr().out)["faults"]
+    assert (fault["file"], fault["key"]) == (f"{faulty}/none", None)
+
+
 def test_the_configuration_directory_comes_from_the_environment(running, tmp_path):
     assert edged("check", EDGED_CONFIG=str(running.config)).returncode == 0
     ended = edged("check", EDGED_CONFIG=str(tmp_path / "none"))
