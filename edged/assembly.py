@@ -11,12 +11,14 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edged.camera import SOURCES
+from edged.camera import check_backend
 from edged.config import Config, ControlConfig, PublishConfig, Secrets, TaskConfig, config_error
+from edged.config.faults import Fault
 from edged.engines import ARRANGERS, ENGINES
 from edged.engines.arranging import Arranged, Want
 from edged.engines.base import Engine, EngineError, EngineFacts, EngineRequest
 from edged.engines.onnx_files import model_files
+from edged.engines.store import EngineMissing
 from edged.engines.worker import LoadedEngine
 from edged.errors import BackendUnavailable, ConfigError
 from edged.geometry import Fit, fit_frame
@@ -96,7 +98,7 @@ class _Assembly:
         self.parsers: dict[str, Parsing] = {}
         self.blocked: dict[str, str] = {}
         self.chosen: dict[str, str] = {}
-        self.faults: list[str] = []
+        self.faults: list[Fault] = []
 
     def add(self, name: str, task: TaskConfig) -> None:
         """Load one task's engine and build its parser; note a fault with its line."""
@@ -121,7 +123,7 @@ class _Assembly:
             try:
                 key, loaded = self._engine(backend, replace(request, device=device))
             except BackendUnavailable as exc:
-                missing.append(f"{before}{exc}")
+                missing.append(f"{before}{self._with_next(exc, request)}")
                 continue
             except ConfigError as exc:
                 self.faults.append(self.config.fault("task", name, "model.onnx", str(exc)))
@@ -155,6 +157,23 @@ class _Assembly:
         if origin not in self.engines:
             self.engines[origin] = self._running(origin) or self._load(origin)
         return self.engines[origin]
+
+    def _with_next(self, missing: BackendUnavailable, request: EngineRequest) -> BackendUnavailable:
+        """Return why there is no engine, with the command that is next."""
+        if not isinstance(missing, EngineMissing) or request.precision != "int8" or request.store is None:
+            return missing
+        from edged.engines.build.record import next_of
+
+        return next_of(missing, request.store, self._sharers(request))
+
+    def _sharers(self, request: EngineRequest) -> list[str]:
+        """Return the tasks that ask the same of an engine."""
+        found = []
+        for name, task in self.config.tasks.items():
+            with suppress(ConfigError, BackendUnavailable):
+                if engine_request(self.config, task, PARSERS.load(task.model.parser)) == request:
+                    found.append(name)
+        return found
 
     def _running(self, origin: Origin) -> tuple[str, LoadedEngine] | None:
         key = self.running.origins.get(origin)
@@ -275,7 +294,7 @@ def _assembled(assembly: _Assembly, config: Config, tasks: Container[str]) -> As
     for name, camera in config.cameras.items():
         for backend in camera.backend:
             try:
-                SOURCES.check(backend)
+                check_backend(backend, camera.source.scheme)
             except ConfigError as exc:
                 assembly.faults.append(config.fault("camera", name, "backend", str(exc)))
     for name, task in config.tasks.items():

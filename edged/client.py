@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -52,13 +52,16 @@ LINGER_MS = 200  # what was sent last may take so long to leave
 
 
 class CommandRefused(EdgedError):
-    """The daemon answered a command with an error; `code` is for programs, the text for people."""
+    """The daemon answered a command with an error; `code` is for programs, the text for people.
+
+    `faults` of a refused `reload` are maps of `file`, `line`, `key` and `text`.
+    """
 
     exit_code = 2
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, faults: Sequence[Mapping[str, Any]] = ()) -> None:
         super().__init__(message)
-        self.code = code
+        self.code, self.faults = code, faults
 
 
 @dataclass(frozen=True)
@@ -221,7 +224,7 @@ class Control:
                 continue  # the late answer of a request that was given up
             if answer["ok"]:
                 return answer["result"]
-            raise CommandRefused(answer["error"]["code"], answer["error"]["message"])
+            raise _refused(answer["error"])
         raise NoAnswer(f"{command}: no answer from {self.endpoint} in {self._timeout_s:g} s")
 
     def send(self, command: str, **args: Any) -> None:
@@ -236,7 +239,7 @@ class Control:
         while self._socket.poll(0, zmq.POLLIN):
             answer = unpack(self._socket.recv())
             if not answer["ok"]:
-                raise CommandRefused(answer["error"]["code"], answer["error"]["message"])
+                raise _refused(answer["error"])
 
     def close(self) -> None:
         """Disconnect. Twice is harmless."""
@@ -252,6 +255,10 @@ class Control:
                 text = f"{message['cmd']}: no answer from {self.endpoint} in {self._timeout_s:g} s"
                 raise NoAnswer(text)
         self._socket.send(pack(message))
+
+
+def _refused(error: Mapping[str, Any]) -> CommandRefused:
+    return CommandRefused(error["code"], error["message"], error.get("faults", ()))
 
 
 def _connect(socket: zmq.Socket[bytes], endpoint: str, curve: CurveKeys | None, close: Any) -> None:

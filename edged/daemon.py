@@ -16,6 +16,7 @@ from edged.assembly import Lineup, plain_endpoints
 from edged.camera.worker import CameraReport
 from edged.cameras import gpu_of
 from edged.config import Config, Secrets
+from edged.control.protocol import Serve, check_arguments, taking
 from edged.control.ration import Ration
 from edged.control.server import ControlServer, Request
 from edged.difference import Difference, Keys, difference, with_engines
@@ -133,13 +134,13 @@ class Daemon:
             self._stock, self._failures = Stock(config), Failures()
             self._publisher = self._make_publisher(lock)
             undo.callback(self._publisher.close)
-            self._commands: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
-                "status": self._status,
-                "task.list": self._task_list,
-                "task.activate": self._activate,
-                "task.deactivate": self._deactivate,
-                "camera.list": self._camera_list,
-                "signal.list": self._signals.listing,
+            self._commands: Mapping[str, Serve] = {
+                "status": taking((), self._status),
+                "task.list": taking((), self._task_list),
+                "task.activate": taking(("tasks",), self._activate),
+                "task.deactivate": taking(("tasks",), self._deactivate),
+                "camera.list": taking((), self._camera_list),
+                "signal.list": taking((), self._signals.listing),
             }
             self._control = self._make_control(lock)
             undo.callback(self._control.close)
@@ -279,13 +280,15 @@ class Daemon:
     # ---- orders ------------------------------------------------------------------------------------------------------
 
     def _answer(self, request: Request) -> None:
-        if request.command == "reload":
-            self._reloads.ask(request)
-            return
         try:
-            self._control.reply(request, self._commands[request.command](request.args))
+            if request.command != "reload":
+                self._control.reply(request, self._commands[request.command](request.args))
+                return
+            check_arguments(request.args)
         except EdgedError as exc:
             self._control.refuse(request, "refused", str(exc))
+            return
+        self._reloads.ask(request)
 
     def _status(self, _: Mapping[str, Any]) -> dict[str, Any]:
         sent = self._publisher.sent()  # before what the shards say: nothing is published that they have not counted
@@ -382,8 +385,10 @@ class Daemon:
         text = "the configuration was not taken over, nothing has changed:\n%s"
         log.error(text, error, extra=about(event="reload_refused"))
         self._service.reloaded()
-        code = "refused" if isinstance(error, ConfigError) else "failed"
-        return lambda request: self._control.refuse(request, code, str(error))
+        if isinstance(error, ConfigError):
+            faults = error.faults
+            return lambda request: self._control.refuse(request, "refused", str(error), faults)
+        return lambda request: self._control.refuse(request, "failed", str(error))
 
     def _take_over(self, loaded: Loaded) -> dict[str, Any]:
         """Apply a changed configuration: what is equal in both goes on as it runs. Return what is answered."""
@@ -470,7 +475,8 @@ class Daemon:
 
     def _make_control(self, lock: RuntimeLock) -> ControlServer:
         plain = plain_endpoints(control_endpoint(lock.directory), self._config.edged.control)
-        commands, immediate = [*self._commands, "reload"], {"signal.set": self._signals.set}
+        commands = [*self._commands, "reload"]
+        immediate = {"signal.set": taking(("signals", "mono_ns", "unix_ns"), self._signals.set)}
         request_max_bytes = self._config.edged.limits.request_kb * 1024
         guard = self._guards.get("control")
         return ControlServer(plain, commands, self._submit, guard, request_max_bytes, immediate)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import traceback
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 
 class EdgedError(Exception):
@@ -45,9 +47,13 @@ class NoAnswer(EdgedError, TimeoutError):
 
 
 class ConfigError(EdgedError):
-    """The configuration is at fault: a file, a line, a value, a model that does not fit its parser."""
+    """The configuration is at fault: a file, a line, a value, a model that does not fit its parser.
+
+    `faults` are maps of `file`, `line`, `key` and `text`, for programs; none where the text is all there is.
+    """
 
     exit_code = 78
+    faults: Sequence[Mapping[str, Any]] = ()
 
 
 class ShapeError(EdgedError):

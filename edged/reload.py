@@ -76,7 +76,8 @@ class Reloader:
         try:
             self.outcome = load(self._directory, self._prepare)
         except EdgedError as exc:
-            self.outcome = Refused(type(exc)(str(exc).replace(NOTHING_STARTED, "nothing was changed")))
+            exc.args = (str(exc).replace(NOTHING_STARTED, "nothing was changed"),)
+            self.outcome = Refused(exc)
         self._done(Read(self.number))
 
     def wake(self) -> None:

@@ -13,8 +13,10 @@ from typing import Any
 
 import av
 
+from edged.camera.base import Opening
+from edged.camera.packets import PacketReader
 from edged.config import Config, load_config
-from edged.errors import UsageError
+from edged.errors import CameraError, UsageError
 
 TASK = "bench"
 
@@ -30,18 +32,18 @@ class Load:
 
 
 def load_from_files(video: Path, onnx: Path, parser: str, score_min: float) -> Load:
-    """Return a load of a user's own files. Raise `UsageError` for a file that is not there."""
+    """Return a load of a user's own files. Raise `UsageError` for a file that is not there, and for one no video."""
     for path in (video, onnx):
         if not path.is_file():
             raise UsageError(f"no such file: {path}")
-    return Load(video.resolve(), {"onnx": str(onnx.resolve()), "parser": parser, "score_min": score_min})
+    return Load(_checked(video.resolve()), {"onnx": str(onnx.resolve()), "parser": parser, "score_min": score_min})
 
 
 def load_of_task(config: Config, task: str) -> Load:
     """Return the load of one task of a configuration, on the first of its cameras that reads a file.
 
     Raises:
-        UsageError: none does. A view does not count: its camera's whole picture is another load.
+        UsageError: none does, or it is no video. A view does not count: its camera's whole picture is another load.
     """
     wanted = config.tasks[task]
     sources = [config.cameras[name].source for name in wanted.cameras if name in config.cameras]
@@ -50,7 +52,16 @@ def load_of_task(config: Config, task: str) -> Load:
         raise UsageError(f"task {task}: none of its cameras reads a file; name one with --video")
     model = wanted.model.model_dump(mode="json", exclude_defaults=True)
     engine = wanted.engine.model_dump(mode="json", exclude_defaults=True)
-    return Load(Path(files[0].rest), model, engine, config.edged.engines.store)
+    return Load(_checked(Path(files[0].rest)), model, engine, config.edged.engines.store)
+
+
+def _checked(video: Path) -> Path:
+    """Return a video that can be opened."""
+    try:
+        PacketReader(Opening("bench", "file", str(video), redact=str)).close()
+    except CameraError as exc:
+        raise UsageError(str(exc)) from exc
+    return video
 
 
 @contextmanager

@@ -68,6 +68,8 @@ def measure_throughput(load: Load, cameras: int, seconds: float) -> Throughput:
         count = _count(subscriber, seconds)
         after, spent_s = daemon.status(), time.monotonic() - begin_s
     served = _served(after) - _served(before)
+    if not served:
+        raise NoAnswer(_nothing(seconds))
     stage_ms = {stage: 1000 * (after["cpu_s"][stage] - before["cpu_s"][stage]) / served for stage in STAGES}
     cpu_ms = 1000 * (after["cpu_s"]["total"] - before["cpu_s"]["total"]) / served
     cores = (after["cpu_s"]["total"] - before["cpu_s"]["total"]) / spent_s
@@ -146,7 +148,13 @@ def _latencies(subscriber: Subscriber, seconds: float) -> Latencies:
         totals.append((now_ns - decoded_ns) / 1e6)
         converts.append(spent["convert"])
         infers.append(spent["infer"])
+    if not totals:
+        raise NoAnswer(_nothing(seconds))
     return Latencies(len(totals), _at(totals, 0.5), _at(totals, 0.99), _at(converts, 0.5), _at(infers, 0.5))
+
+
+def _nothing(seconds: float) -> str:
+    return f"no result in {seconds:g} s; give a longer --seconds"
 
 
 def _at(values: list[float], share: float) -> float:

@@ -97,7 +97,8 @@ def _frames(load: Load) -> list[Frame]:
             for one in source.decode(source.grab()):
                 frames.append(Frame("bench", len(frames), one.picture, Capture(0, 0, "media"), 0, 0))
     except CameraEnded:
-        pass
+        if not frames:
+            raise UsageError(f"too few pictures in {load.video}") from None
     return frames
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edged.camera.base import CameraSource
+from edged.errors import ConfigError
 from edged.registry import Registry, Spec
 
 SOURCES: Registry[CameraSource] = Registry(
@@ -39,8 +40,23 @@ ORDER: Mapping[str, tuple[str, ...]] = {
 }
 """Which back ends serve a source's scheme, best first, when its camera names none."""
 
+NAMED: Mapping[str, tuple[str, ...]] = {
+    "file": ("jetson_utils",),
+    "rtsp": ("jetson_utils",),
+    "v4l2": ("v4l2_isolated", "jetson_utils"),
+}
+"""Which further back ends serve a scheme where its camera names them."""
+
 ON_DEVICE = frozenset({"nvdec"})
 """Back ends whose pictures stay in device memory: only for cameras that engines on a GPU read, and no others."""
 
 NATIVE = frozenset({"v4l2", "v4l2_isolated"})
 """Back ends that know a V4L2 camera's bus address, pixel formats and controls."""
+
+
+def check_backend(name: str, scheme: str) -> None:
+    """Raise `ConfigError` for a back end that does not exist, or that serves no source of a scheme."""
+    SOURCES.check(name)
+    serving = (*ORDER[scheme], *NAMED.get(scheme, ()))
+    if name not in serving:
+        raise ConfigError(f"camera backend {name!r} serves no {scheme} source; choose from {', '.join(serving)}")

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 from edged import __version__
-from edged.errors import EdgedError
+from edged.cli.output import print_json
+from edged.errors import ConfigError, EdgedError
 from edged.journal import is_the_journal
 
 COMMANDS = (
@@ -40,17 +41,24 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command. Our own errors become one message and an exit code; anything else is a bug."""
     args = parser().parse_args(argv)
     try:
-        code: int = args.run(args)
-    except EdgedError as exc:  # ours: a clear message and a code systemd can act on
-        if exc.exit_code == EdgedError.exit_code:  # what a worker or a camera should have dealt with: a bug
-            raise
-        print(_complaint(exc), file=sys.stderr)
-        return exc.exit_code
+        return _run(args)
     except KeyboardInterrupt:
         return 0
     except BrokenPipeError:  # `edged sub | head`: the reader has had enough
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - stays open until exit flushes it
         return 0
+
+
+def _run(args: argparse.Namespace) -> int:
+    try:
+        code: int = args.run(args)
+    except EdgedError as exc:  # ours: a clear message and a code systemd can act on
+        if exc.exit_code == EdgedError.exit_code:  # what a worker or a camera should have dealt with: a bug
+            raise
+        print(_complaint(exc), file=sys.stderr)
+        if isinstance(exc, ConfigError) and exc.faults and getattr(args, "json", False):
+            print_json({"faults": exc.faults})
+        return exc.exit_code
     return code
 
 

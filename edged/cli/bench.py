@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edged.cli.numbers import real, whole
 from edged.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from edged.bench.running import Latencies, Switching, Throughput
     from edged.bench.stages import Stages
 
+CAMERAS_MAX, RATE_MAX_HZ = 256, 500.0  # a configuration has no more cameras, and a task no more than twice the rate
 PARTS = ("stages", "throughput", "latency", "switching")
 
 
@@ -24,10 +26,11 @@ def add(commands: Any) -> None:
     command.add_argument("--video", type=Path, help="a video file, with --onnx and --parser")
     command.add_argument("--onnx", type=Path, help="a network")
     command.add_argument("--parser", help="its parser")
-    command.add_argument("--score-min", type=float, default=0.5)
-    command.add_argument("--cameras", type=int, default=4, metavar="N")
-    command.add_argument("--rate", type=float, default=10.0, metavar="HZ", help="per camera, for the latency")
-    command.add_argument("--seconds", type=float, default=10.0, metavar="S", help="of each part")
+    command.add_argument("--score-min", type=real(0, 1), default=0.5)
+    command.add_argument("--cameras", type=whole(1, CAMERAS_MAX), default=4, metavar="N")
+    rate, seconds = real(1, RATE_MAX_HZ), real(0.1, 86_400)
+    command.add_argument("--rate", type=rate, default=10.0, metavar="HZ", help="per camera, for the latency")
+    command.add_argument("--seconds", type=seconds, default=10.0, metavar="S", help="of each part")
     command.add_argument("--only", choices=PARTS, action="append", help="a part; may be given more than once")
     command.add_argument("--json", action="store_true", help="one JSON document")
     command.set_defaults(run=bench)

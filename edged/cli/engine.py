@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from edged.engines.build.compare import TaskCheck
     from edged.engines.build.gather import Pick
     from edged.engines.build.record import Record
-    from edged.engines.store import Manifest
+    from edged.engines.store import EngineMissing, Manifest, Store
     from edged.frame import Frame
 
 FRAMES = 512
@@ -137,9 +137,27 @@ def _row(config: Config, wanted: Wanted) -> dict[str, Any]:
             "hardly faster than fp32" if slow else "",
         )
         row.update(state="refused" if unfit else "fits", reason=unfit or next(filter(None, remarks), ""))
+    except EngineMissing as exc:
+        row.update(state="missing", reason=str(_with_next(exc, store.root, wanted)))
     except BackendUnavailable as exc:
-        row.update(state="missing" if isinstance(exc, EngineMissing) else "refused", reason=str(exc))
+        row.update(state="refused", reason=str(exc))
     return row
+
+
+def _with_next(missing: EngineMissing, root: Path, wanted: Wanted) -> EngineMissing:
+    """Return why an engine is missing, with the command that is next."""
+    from edged.engines.build.record import next_of
+
+    return next_of(missing, root, wanted.sharers) if wanted.key.precision == "int8" else missing
+
+
+def _manifest(store: Store, wanted: Wanted) -> Manifest:
+    from edged.engines.store import EngineMissing
+
+    try:
+        return store.manifest(wanted.key)
+    except EngineMissing as exc:
+        raise _with_next(exc, store.root, wanted) from exc
 
 
 def _not_as_asked(manifest: Manifest) -> str:
@@ -337,7 +355,7 @@ def inspect(args: argparse.Namespace) -> int:
     config = _config(args)
     wanted = must_want(config, args.task, args.backend, args.place)
     store = Store(config.edged.engines.store, looking=True)
-    manifest = store.manifest(wanted.key)
+    manifest = _manifest(store, wanted)
     store.file_of(manifest)
     if args.json:
         print_json(manifest.to_json())
@@ -354,7 +372,7 @@ def verify(args: argparse.Namespace) -> int:
     wanted = must_want(config, args.task, args.backend, args.place)
     store = Store(config.edged.engines.store)
     with store.writing():
-        manifest = store.manifest(wanted.key)
+        manifest = _manifest(store, wanted)
         file = store.file_of(manifest)
         if why := _newer_frames(store.root, manifest):
             raise BackendUnavailable(f"{wanted.key}: the frames kept for comparison are gone: {why}")

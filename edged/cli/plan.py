@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edged.cli.numbers import real
 from edged.cli.output import print_json, print_table
 from edged.errors import UsageError
 from edged.simulation.assumed import Assumed
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from edged.config import Config
     from edged.simulation.vehicle import Vehicle
 
-LEAST, MOST = 0.001, 1e6
+MOST = 1e6
+AMOUNT, POSITIVE = real(0, MOST), real(0.001, MOST)
 ASSUMED = Assumed()
 
 
@@ -24,7 +26,7 @@ def add(commands: Any) -> None:
     command = commands.add_parser("plan", help="the planner and dispatcher in simulated time")
     command.add_argument("--simulate", action="store_true", required=True, help="run the scheduler in simulated time")
     command.add_argument("--json", action="store_true", help="one JSON document")
-    command.add_argument("--seconds", type=_positive, default=30.0, help="simulated seconds (default: %(default)g)")
+    command.add_argument("--seconds", type=POSITIVE, default=30.0, help="simulated seconds (default: %(default)g)")
     command.add_argument(
         "--load", type=Path, metavar="FILE", help="costs of a recorded `edged status --json` (default: measured here)"
     )
@@ -32,48 +34,30 @@ def add(commands: Any) -> None:
     command.add_argument("--deactivate", nargs="+", default=[], metavar="TASK", help="tasks to take as inactive")
     command.add_argument(
         "--camera-hz",
-        type=_positive,
+        type=POSITIVE,
         default=ASSUMED.camera_hz,
         help="rate of cameras where none is known (default: %(default)g)",
     )
     command.add_argument(
         "--decode-ms",
-        type=_amount,
+        type=AMOUNT,
         default=ASSUMED.decode_ms,
         help="CPU time to decode a frame where none is recorded (default: %(default)g)",
     )
     command.add_argument(
         "--own-ms",
-        type=_amount,
+        type=AMOUNT,
         default=ASSUMED.own_ms,
         help="CPU time of the daemon's own work on a frame (default: %(default)g)",
     )
     command.add_argument(
         "--publish-ms",
-        type=_amount,
+        type=AMOUNT,
         default=ASSUMED.publish_ms,
         help="CPU time to publish a result (default: %(default)g)",
     )
     command.add_argument("--seed", type=int, default=1, help="of the cameras' phases and jitter (default: %(default)d)")
     command.set_defaults(run=plan)
-
-
-def _number(text: str, least: float) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not least <= value <= MOST:
-        raise argparse.ArgumentTypeError(f"must be a number from {least:g} to {MOST:g}, got {text!r}")
-    return value
-
-
-def _amount(text: str) -> float:
-    return _number(text, 0.0)
-
-
-def _positive(text: str) -> float:
-    return _number(text, LEAST)
 
 
 def plan(args: argparse.Namespace) -> int:

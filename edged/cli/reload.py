@@ -31,7 +31,9 @@ def reload(args: argparse.Namespace) -> int:
         result = ask(args, "reload", WAIT_S)
     except CommandRefused as exc:
         if exc.code == "refused":
-            raise ConfigError(str(exc)) from exc
+            error = ConfigError(str(exc))
+            error.faults = exc.faults or [{"file": None, "line": None, "key": None, "text": str(exc)}]
+            raise error from exc
         raise
     if args.json:
         print_json(result)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from typing import Any
 
@@ -41,10 +42,14 @@ def sub(args: argparse.Namespace) -> int:
     """
     from edged.client import Subscriber
     from edged.errors import NoAnswer
+    from edged.rundir import somebody_listens
 
     until_s = None if args.seconds is None else time.monotonic() + args.seconds
     printed = 0
     with Subscriber(args.connect, args.topic) as subscriber:
+        if not somebody_listens(subscriber.endpoint):  # ZeroMQ connects when a daemon comes
+            text = f"edged: no edged answers at {subscriber.endpoint}; is it running (edged run)? Waiting for it"
+            print(text, file=sys.stderr, flush=True)
         while args.count is None or printed < args.count:
             left_s = None if until_s is None else until_s - time.monotonic()
             if left_s is not None and left_s <= 0:
@@ -69,5 +74,13 @@ def _line(topic: str, message: dict[str, Any]) -> str:
         return f"{topic} {rest}"
     found = [f"{one['class']} {one['score']:.2f}" for one in message["detections"]]
     found += [f"{lane['kind']} {lane['score']:.2f}" for lane in message.get("lanes", [])]
+    found += [_mask(mask) for mask in message.get("masks", [])]
     total_ms = message["latency_ms"]["total"]
     return f"{topic} #{message['seq']} frame {message['frame']['id']} {total_ms:.1f} ms: {', '.join(found) or '-'}"
+
+
+def _mask(mask: dict[str, Any]) -> str:
+    """Return `road mask 80x45 37 %`: what it is of, its cells, and the share of them that says yes."""
+    width, height = mask["width"], mask["height"]
+    share = int.from_bytes(mask["bits"], "big").bit_count() / max(1, width * height)
+    return f"{mask['kind']} mask {width}x{height} {100 * share:.0f} %"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from edged.config.text import hide_passwords, printable, shorten
 from edged.errors import ConfigError
@@ -24,15 +25,29 @@ class Fault:
     place: Place
     text: str
 
+    @property
+    def path(self) -> str:
+        """The keys down to the value, with dots; empty for a whole file."""
+        return ".".join(shorten(hide_passwords(str(step))) for step in self.place)
+
     def __str__(self) -> str:
-        path = ".".join(shorten(hide_passwords(str(step))) for step in self.place)
-        what = f"{path}: {self.text}" if path else self.text
+        what = f"{self.path}: {self.text}" if self.path else self.text
         return printable(f"{self.file}:{self.line}: {hide_passwords(what)}")
 
+    def to_json(self) -> dict[str, Any]:
+        """Return what `--json` and a refused `reload` give of it; `key` is None for a whole file."""
+        key, text = printable(hide_passwords(self.path)), printable(hide_passwords(self.text))
+        return {"file": printable(self.file), "line": self.line, "key": key or None, "text": text}
 
-def config_error(faults: Iterable[Fault | str]) -> ConfigError:
+
+def config_error(faults: Sequence[Fault]) -> ConfigError:
     """Return the one error for all faults: a line for each, and a last line with their number."""
-    lines: Sequence[str] = [str(fault) for fault in faults]
-    more = len(lines) - FAULTS_SHOWN_MAX
-    shown = [*lines[:FAULTS_SHOWN_MAX], f"and {more} more"] if more > 0 else lines
-    return ConfigError("\n".join([*shown, f"{len(lines)} fault(s); {NOTHING_STARTED}"]))
+    shown, more = faults[:FAULTS_SHOWN_MAX], len(faults) - FAULTS_SHOWN_MAX
+    lines = [
+        *map(str, shown),
+        *([f"and {more} more"] if more > 0 else []),
+        f"{len(faults)} fault(s); {NOTHING_STARTED}",
+    ]
+    error = ConfigError("\n".join(lines))
+    error.faults = tuple(fault.to_json() for fault in shown)
+    return error

@@ -60,8 +60,8 @@ class Config:
         lens = self.cameras[view.view_of].lens
         return None if lens is None else view.view(lens)
 
-    def fault(self, kind: str, name: str, path: str | Place, text: str) -> str:
-        """Return `file:line: path: text` for a fault that a later stage found.
+    def fault(self, kind: str, name: str, path: str | Place, text: str) -> Fault:
+        """Return a fault that a later stage found, with its file and line.
 
         Args:
             kind: "edged", "camera" or "task".
@@ -70,7 +70,7 @@ class Config:
             text: what is wrong, the value, what is allowed.
         """
         document, place = self._find(kind, name, path)
-        return str(document.fault(place, text))
+        return document.fault(place, text)
 
     def where(self, kind: str, name: str = "", path: str | Place = ()) -> str:
         """Return the `file:line` of a value, or of the nearest thing above it that is written in a file."""
@@ -84,8 +84,8 @@ class Config:
         key = {"edged": EDGED, "camera": CAMERAS, "task": f"tasks/{name}.yaml"}[kind]
         return self.documents.get(key) or Document(str(self.directory / key)), steps
 
-    def missing_credentials(self, secrets: Secrets) -> tuple[str, ...]:
-        """Return one `file:line: path: text` for every `${cred:NAME}` that the secrets do not have."""
+    def missing_credentials(self, secrets: Secrets) -> tuple[Fault, ...]:
+        """Return a fault for every `${cred:NAME}` that the secrets do not have."""
         return tuple(
             self.fault(kind, name, place, why)
             for kind, name, place, text in self._with_credentials()

@@ -2,8 +2,9 @@
 
 A request is one frame, a msgpack map `{v: 1, id, cmd, args}`; `args` may be absent. The answer is
 `{v: 1, id, ok: true, result}` or `{v: 1, id, ok: false, error: {code, message}}`: `code` is for programs, `message` for
-people. `id` is a whole number or a text of at most 120 characters and comes back as it is; anything else comes back as
-null. Answers may come in another order than their requests. Maps and lists are at most 16 deep.
+people; where a configuration is refused, `error` has its `faults` too, for programs. `id` is a whole number or a text
+of at most 120 characters and comes back as it is; anything else comes back as null. Answers may come in another order
+than their requests. Maps and lists are at most 16 deep.
 
 | code | means |
 | --- | --- |
@@ -21,11 +22,20 @@ The first of a stream is served at once, those that follow within 50 ms of each 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import difflib
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from edged.config.text import show
+from edged.errors import UsageError
 from edged.publish.wire import VERSION, unpack
+
+Serve = Callable[[Mapping[str, Any]], Any]
+"""Takes a request's `args`, and returns its result."""
+
+Faults = Sequence[Mapping[str, Any]]
+"""What is wrong with a configuration, as `ConfigError.faults` has it."""
 
 TEXT_MAX = 120
 DEPTH_MAX = 16  # Python's own repr() gives up at a thousand, with an error that nobody expects
@@ -83,14 +93,34 @@ def read(reply_to: Address, body: bytes, commands: Collection[str]) -> Request |
     return Request(reply_to, request_id, command, args or {}, given_id is None)
 
 
+def taking(names: Collection[str], serve: Serve) -> Serve:
+    """Return what serves a command that has arguments of these names and no others."""
+
+    def checked(args: Mapping[str, Any]) -> Any:
+        check_arguments(args, names)
+        return serve(args)
+
+    return checked
+
+
+def check_arguments(args: Mapping[str, Any], names: Collection[str] = ()) -> None:
+    """Raise `UsageError` for an argument of another name than these."""
+    for name in args:
+        if name not in names:
+            near = difflib.get_close_matches(str(name)[:TEXT_MAX], names, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise UsageError(f"no argument {show(name)}; {hint}there are {', '.join(names) or 'none'}")
+
+
 def answer(request_id: Any, result: Any) -> dict[str, Any]:
     """Return the message that answers a request."""
     return {"v": VERSION, "id": request_id, "ok": True, "result": result}
 
 
-def refusal(request_id: Any, code: str, message: str) -> dict[str, Any]:
-    """Return the message that refuses a request."""
-    return {"v": VERSION, "id": request_id, "ok": False, "error": {"code": code, "message": message}}
+def refusal(request_id: Any, code: str, message: str, faults: Faults = ()) -> dict[str, Any]:
+    """Return the message that refuses a request; `faults` are those of a configuration."""
+    more = {"faults": list(faults)} if faults else {}
+    return {"v": VERSION, "id": request_id, "ok": False, "error": {"code": code, "message": message, **more}}
 
 
 def _deeper(value: Any, limit: int) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 import zmq
 
-from edged.control.protocol import Address, Fault, Request, answer, read, refusal
+from edged.control.protocol import Address, Fault, Faults, Request, answer, read, refusal
 from edged.errors import EdgedError
 from edged.publish.curve import Guarded
 from edged.publish.sockets import Doors, has_message
@@ -79,9 +79,9 @@ class ControlServer:
         self._put(request.reply_to, answer(request.id, result))
         self.wake()
 
-    def refuse(self, request: Request, code: str, message: str) -> None:
-        """Answer a request with an error."""
-        self._put(request.reply_to, refusal(request.id, code, message))
+    def refuse(self, request: Request, code: str, message: str, faults: Faults = ()) -> None:
+        """Answer a request with an error; `faults` are those of a configuration."""
+        self._put(request.reply_to, refusal(request.id, code, message, faults))
         self.wake()
 
     def admit(self, clients: frozenset[bytes]) -> None:

@@ -7,10 +7,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from edged.camera import ORDER
+from edged.camera import ORDER, check_backend
 from edged.doctor.line import Line, line
 from edged.doctor.probing import Answers
 from edged.doctor.who import Who
+from edged.errors import ConfigError
 
 GROUP = "cameras"
 ARGUS = Path("/tmp/argus_socket")  # noqa: S108 - where NVIDIA's daemon listens
@@ -42,12 +43,24 @@ def configured(cameras: Sequence[Mapping[str, str]], answers: Answers, who: Who)
         place, scheme = camera["place"], camera["scheme"]
         names = camera["backend"] or ORDER[scheme]
         usable = [name for name in names if name not in NEED or not answers[NEED[name]].error]
-        if not usable:
+        if fault := _fault(names, scheme):
+            wrong, remedy = fault, "see backend in docs/cameras.md"
+        elif not usable:
             wrong, remedy = f"no back end of {', '.join(names)} works", "see decoders above, or libraries"
         else:
             wrong, remedy = _place(scheme, place, answers, who)
         found = f"{scheme}:{place} through {usable[0]}" if usable and place else f"{scheme} through {', '.join(usable)}"
         yield line(GROUP, f"camera {camera['id']}", found, wrong, remedy)
+
+
+def _fault(names: Sequence[str], scheme: str) -> str:
+    """Return what is wrong with a camera's own order."""
+    try:
+        for name in names:
+            check_backend(name, scheme)
+    except ConfigError as exc:
+        return str(exc)
+    return ""
 
 
 def _place(scheme: str, place: str, answers: Answers, who: Who) -> tuple[str, str]:

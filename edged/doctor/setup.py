@@ -10,6 +10,7 @@ from edged.doctor.probing import Answers
 
 GROUP = "configuration"
 FAULTS_MAX = 10
+CALIBRATE = "run: edged engine calibrate"
 SUM = "fault(s);"  # the last line of a configuration's faults, which counts them
 
 
@@ -43,4 +44,6 @@ def engines(answers: Answers) -> Iterator[Line]:
         found = f"{row['model']}, {row['precision']} on {', '.join(row['backend'])}: {row['state']}"
         wrong = "" if fits else f"{row['state']}: {row['reason']}"
         remedy = "see gpu above" if row["state"] == "unavailable" else f"edged engine build {row['task']}"
+        if row["state"] == "missing" and CALIBRATE in row["reason"]:
+            remedy = row["reason"].rpartition("run: ")[2]
         yield line("engines", f"task {row['task']}", found, wrong, remedy, needed=row["state"] != "missing")

@@ -48,7 +48,11 @@ PART = ".part-"  # what a file's name begins with while it is written
 
 
 class EngineMissing(BackendUnavailable):
-    """No such engine was built, or only one for other facts."""
+    """No such engine was built, or only one for other facts. `why` is its text without the remedy."""
+
+    def __init__(self, why: str, remedy: str = BUILD) -> None:
+        super().__init__(f"{why}; run: {remedy}")
+        self.why = why
 
 
 @dataclass(frozen=True)
@@ -203,7 +207,7 @@ class Store:
         """
         path = self._manifest_path(key)
         if _status(path) is None:
-            raise EngineMissing(f"{key}: {self._why_none(key)}; run: {BUILD}")
+            raise EngineMissing(f"{key}: {self._why_none(key)}")
         self._refuse_untrusted(self.root)
         self._refuse_untrusted(path)
         found = read_manifest(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from edged.config import Config, config_error
+from edged.config.faults import Fault
 
 
 def assign(config: Config, count: int, before: Mapping[str, int] | None = None) -> dict[str, int]:
@@ -80,7 +81,7 @@ def _least(placed: Mapping[str, int], rates: Mapping[str, float], count: int) ->
     return load.index(min(load))
 
 
-def _apart(config: Config, group: list[str]) -> str:
+def _apart(config: Config, group: list[str]) -> Fault:
     """Return the fault of the task that groups cameras of several processes."""
     task = next(
         name for name, task in config.tasks.items()

@@ -211,6 +211,10 @@ BAD = [
     ({"signals": {"brake": True}, "mono_ns": -1}, "mono_ns must be a whole number of nanoseconds, got -1"),
     ({"signals": {"brake": True}, "mono_ns": 1.5}, "mono_ns must be a whole number of nanoseconds, got 1.5"),
     ({"signals": {"brake": True}, "mono_ns": 1}, "brake is known from"),
+    (
+        {"signals": {"brake": True}, "mono_nss": 1},
+        "no argument 'mono_nss'; did you mean 'mono_ns'? there are signals, mono_ns, unix_ns",
+    ),
 ]
 
 

@@ -6,16 +6,21 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 from textwrap import dedent
 
+import msgpack
 import pytest
 import zmq
 from parts import edged, schema_faults, until
 
+from edged.cli import main
 from edged.client import CommandRefused
+from edged.config.models import CAMERAS_MAX
 from edged.publish.wire import SCHEMA
 
 
@@ -141,6 +146,21 @@ def test_sub_without_messages_in_time_ends_with_75(command, running):
     assert (code, out, stderr) == (75, "", wanted)
 
 
+def test_sub_without_a_daemon_says_so_and_waits_for_one(tmp_path):
+    endpoint = f"ipc://{tmp_path}/pub.sock"
+    command = [sys.executable, "-m", "edged", "sub", "--topic", "t", "--count", "1", "--connect", endpoint]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as waiting, zmq.Context() as context, context.socket(zmq.PUB) as socket:
+        try:
+            wanted = f"edged: no edged answers at {endpoint}; is it running (edged run)? Waiting for it\n"
+            assert waiting.stderr.readline() == wanted
+            socket.bind(endpoint)
+            until(lambda: socket.send_multipart([b"t", msgpack.packb({"x": 1})]) or waiting.poll() is not None)
+            assert (waiting.returncode, waiting.stdout.read(), waiting.stderr.read()) == (0, "t {'x': 1}\n", "")
+        finally:
+            waiting.kill()
+
+
 def test_sub_into_a_closed_pipe_ends_quietly(running):
     command = f"exec timeout 10 {os.sys.executable} -m edged sub --connect {running.child.publish} | head -n 2"
     ended = os.popen(f"bash -c 'set -o pipefail; {command}' 2>&1")
@@ -221,6 +241,30 @@ def test_check_and_run_name_the_fault_by_file_and_line(site, task, clip, tmp_pat
         assert ended.stderr == wanted + "1 fault(s); nothing was started\n"
 
 
+def test_faults_are_one_json_document_too(site, task, clip, capsys):
+    """Of the files, of what they name, and of what a later stage finds; whatever the command."""
+    cameras = {"a": {"source": f"file:{clip()}"}}
+    faulty = site(cameras, {"t": task("a", rate_hz=-1)})
+    text = "must be a number from 0.01 to 1000, got -1"
+    wanted = [{"file": f"{faulty}/tasks/t.yaml", "line": 1, "key": "rate_hz", "text": text}]
+    for args in (["check"], ["engine", "list"], ["plan", "--simulate"]):
+        code = main(["--config", str(faulty), *args, "--json"])
+        shown = capsys.readouterr()
+        assert (code, json.loads(shown.out)) == (78, {"faults": wanted})
+        assert shown.err == f"edged: {faulty}/tasks/t.yaml:1: rate_hz: {text}\n1 fault(s); nothing was started\n"
+    cameras["a"]["backend"] = "v4l2"
+    faulty = site(cameras, {"t": task("a", net={"parser": "yolo"})})
+    assert main(["--config", str(faulty), "check", "--json"]) == 78
+    faults = json.loads(capsys.readouterr().out)["faults"]
+    assert [(one["file"], one["key"]) for one in faults] == [
+        (f"{faulty}/cameras.yaml", "cameras.a.backend"),
+        (f"{faulty}/tasks/t.yaml", "model.parser"),
+    ]
+    assert main(["--config", f"{faulty}/none", "check", "--json"]) == 78
+    (fault,) = json.loads(capsys.readouterr().out)["faults"]
+    assert (fault["file"], fault["key"]) == (f"{faulty}/none", None)
+
+
 def test_the_configuration_directory_comes_from_the_environment(running, tmp_path):
     assert edged("check", EDGED_CONFIG=str(running.config)).returncode == 0
     ended = edged("check", EDGED_CONFIG=str(tmp_path / "none"))
@@ -252,6 +296,25 @@ def test_the_protocols_page_has_every_command_and_what_it_answers(running):
             assert schema_faults(SCHEMA["status"], {"v": 1, **answer}) == []
 
 
+@pytest.mark.parametrize(
+    ("command", "args", "text"),
+    [
+        ("status", {"x": 1}, "no argument 'x'; there are none"),
+        ("task.list", {"tasks": ["lane"]}, "no argument 'tasks'; there are none"),
+        ("camera.list", {"": None}, "no argument ''; there are none"),
+        ("signal.list", {"signals": {}}, "no argument 'signals'; there are none"),
+        ("reload", {"wait": True}, "no argument 'wait'; there are none"),
+        ("task.activate", {"task": ["spare"]}, "no argument 'task'; did you mean 'tasks'? there are tasks"),
+        ("task.deactivate", {"tasks": ["lane"], "until": 3}, "no argument 'until'; there are tasks"),
+    ],
+)
+def test_an_argument_that_a_command_does_not_have_is_refused_and_nothing_done(running, command, args, text):
+    with pytest.raises(CommandRefused) as refused:
+        running.request(command, **args)
+    assert (refused.value.code, str(refused.value)) == ("refused", text)
+    assert running.task("lane")["active"]
+
+
 def test_commands_at_the_same_time_are_all_answered(running):
     codes = []
 
@@ -277,6 +340,35 @@ def test_bench_measures_the_stages(command):
     stages = found["stages"]
     assert stages.keys() == {"cores", "decode", "convert", "infer", "parse", "convert_by", "ceiling_hz"}
     assert all(stages[name] > 0 for name in stages.keys() - {"convert_by"})
+
+
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        (["--seconds", "0"], "argument --seconds: must be a number from 0.1 to 86400, got '0'"),
+        (["--seconds", "-1"], "argument --seconds: must be a number from 0.1 to 86400, got '-1'"),
+        (["--rate", "0"], "argument --rate: must be a number from 1 to 500, got '0'"),
+        (["--rate", "nan"], "argument --rate: must be a number from 1 to 500, got 'nan'"),
+        (["--cameras", "0"], f"argument --cameras: must be a whole number from 1 to {CAMERAS_MAX}, got '0'"),
+        (["--cameras", "-2"], f"argument --cameras: must be a whole number from 1 to {CAMERAS_MAX}, got '-2'"),
+        (["--cameras", "four"], f"argument --cameras: must be a whole number from 1 to {CAMERAS_MAX}, got 'four'"),
+        (["--score-min", "7"], "argument --score-min: must be a number from 0 to 1, got '7'"),
+    ],
+)
+def test_bench_refuses_what_cannot_be_measured(capsys, args, text):
+    with pytest.raises(SystemExit) as ended:
+        main(["bench", *args])
+    assert ended.value.code == 2
+    assert text in capsys.readouterr().err
+
+
+def test_bench_refuses_a_video_that_is_none(capsys, site, task, model):
+    config = site({"front": {"source": "file:cameras.yaml"}}, {"t": task("front")})
+    video = config / "cameras.yaml"
+    wanted = f"edged: cannot open {video}: Invalid data found when processing input\n"
+    files = ["--video", str(video), "--onnx", str(model()), "--parser", "yolov8"]
+    for args in (["bench", *files], ["--config", str(config), "bench", "--task", "t"]):
+        assert (main(args), capsys.readouterr().err) == (2, wanted)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,9 @@ import pytest
 from engine_parts import write_blobs, write_extremes
 from parts import edged, until
 
+from edged.doctor import setup
+from edged.doctor.probing import Answer
+
 pytestmark = pytest.mark.side_by_side
 
 REPOSITORY = Path(__file__).parents[2]
@@ -49,6 +52,16 @@ def rows(place):
     return {row["task"]: row for row in answer_json(place, "list")["engines"]}
 
 
+def next_of(place):
+    """Return what `check` and the doctor say of the tasks that want an int8 engine."""
+    checked = json.loads(edged("--config", str(place), "check", "--json").stdout)["tasks"]
+    told = Answer({"engines": list(rows(place).values())})
+    lines = setup.engines({"configuration": Answer({"tasks": ["bright"]}), "engines": told})
+    remedies = {line.name: line.remedy for line in lines}
+    assert remedies["task bright"].split()[:3] == checked["bright"].rpartition("run: ")[2].split()[:3]
+    return checked["bright"], checked["same"]
+
+
 def test_calibrate_build_verify_serve(place, daemon):
     before = rows(place)
     assert {task: row["state"] for task, row in before.items()} == {
@@ -56,6 +69,10 @@ def test_calibrate_build_verify_serve(place, daemon):
         "same": "missing",
         "plain": "needs no build",
     }
+    for reason in (*next_of(place), before["bright"]["reason"], before["same"]["reason"]):
+        assert reason.endswith("/engines; run: edged engine calibrate bright")
+    for command in ("inspect", "verify"):
+        assert answer(place, command, "same", code=69).stderr.endswith("; run: edged engine calibrate bright\n")
     refused = answer(place, "build", code=69)
     assert "no calibration frames in" in refused.stderr
     assert "run: edged engine calibrate bright" in refused.stderr
@@ -65,6 +82,9 @@ def test_calibrate_build_verify_serve(place, daemon):
     assert record["cameras"] == {"a": 24, "b": 24}
     assert record["brightness"]["min"] < record["brightness"]["max"]
     assert answer_json(place, "calibrate", "bright", "--frames", "48") == record
+    calibrated = rows(place)
+    for reason in (*next_of(place), calibrated["bright"]["reason"], calibrated["same"]["reason"]):
+        assert reason.endswith("/engines; run: edged engine build")
 
     built = answer_json(place, "build")["built"]
     assert [one["tasks"] for one in built] == [["bright", "same"]]
@@ -95,7 +115,7 @@ def test_without_an_engine_the_task_is_inactive_and_says_what_to_run(place, daem
     row = until(lambda: running.task("bright"), 5)
     assert row["state"] == "inactive"
     assert "none is built in" in row["reason"]
-    assert "run: edged engine build" in row["reason"]
+    assert "run: edged engine calibrate bright" in row["reason"]
     assert running.task("plain")["state"] != "inactive"
 
 

@@ -282,8 +282,11 @@ def test_a_faulty_configuration_changes_nothing_and_says_why(running, there, tas
     there.write()
     with Watch(running):
         done = edged("reload", "--json", rundir=running.rundir)
-    assert (done.returncode, done.stdout) == (78, "")
-    assert done.stderr.startswith(f"edged: {there.folder}/tasks/change.yaml:1: {text}")
+    (fault,) = json.loads(done.stdout)["faults"]
+    said = f"{fault['key']}: {fault['text']}"
+    assert (done.returncode, fault["file"], fault["line"]) == (78, f"{there.folder}/tasks/change.yaml", 1)
+    assert said.startswith(text)
+    assert done.stderr.startswith(f"edged: {there.folder}/tasks/change.yaml:1: {said}\n")
     assert "1 fault(s)" in done.stderr
     after = (running.request("task.list")["tasks"], running.camera("other")["opens"])
     assert [one["task"] for one in after[0]] == [one["task"] for one in before[0]]

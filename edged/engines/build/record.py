@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 
 from edged.engines.build.coverage import Coverage
 from edged.engines.build.parts import CALIBRATE, CHOOSE, VERIFY
+from edged.engines.store import EngineMissing
 from edged.errors import BackendUnavailable
 from edged.frame import Capture, Color, Frame, Picture, PixelFormat
 from edged.tensor import FitMode
@@ -160,6 +162,21 @@ def read_record(root: Path, task: str) -> Record:
         raise BackendUnavailable(f"{home}/record.json: cannot be read: {exc.strerror}") from exc
     except (ValueError, TypeError, KeyError, AttributeError) as exc:
         raise BackendUnavailable(f"{home}/record.json is not a calibration record ({exc!r}); {remedy}") from exc
+
+
+def next_of(missing: EngineMissing, root: Path, sharers: Sequence[str]) -> EngineMissing:
+    """Return why an int8 engine is missing, with the command that is next: without frames none can be built.
+
+    Args:
+        missing: what the store says of it.
+        root: the store's folder.
+        sharers: the tasks that share the engine; the frames of one are enough.
+    """
+    for task in sharers:
+        with suppress(BackendUnavailable):
+            read_record(root, task)
+            return missing
+    return EngineMissing(missing.why, f"edged engine calibrate {sharers[0]}")
 
 
 def records_sha256(records: Sequence[Record]) -> str:

@@ -14,6 +14,7 @@ import pytest
 from pydantic import ValidationError
 
 from edged.config import CameraConfig, ModelConfig, Secrets, Source, TaskConfig, config_error, document, load_config
+from edged.config.faults import Fault
 from edged.errors import ConfigError
 from edged.tensor import InputFormat
 
@@ -94,8 +95,24 @@ def test_a_later_stage_reports_the_line_as_well(write):
     assert config.where("camera", "rear", "source") == "conf/cameras.yaml:3"
     assert config.where("edged", path="log.level") == "conf/edged.yaml:1"
     fault = config.fault("task", "lane", "model.parser", "has no output 'boxes'")
-    assert fault == "conf/tasks/lane.yaml:5: model.parser: has no output 'boxes'"
-    assert str(config_error([fault])) == f"{fault}\n1 fault(s); nothing was started"
+    assert str(fault) == "conf/tasks/lane.yaml:5: model.parser: has no output 'boxes'"
+    error = config_error([fault])
+    assert str(error) == f"{fault}\n1 fault(s); nothing was started"
+    assert list(error.faults) == [
+        {"file": "conf/tasks/lane.yaml", "line": 5, "key": "model.parser", "text": "has no output 'boxes'"}
+    ]
+
+
+def test_faults_for_programs_hold_no_password_and_nothing_a_terminal_acts_on():
+    where = ("rtsp://u:pw@h", "a" * 99)
+    told = Fault("conf/a\x1b.yaml", 1, where, "got 'rtsp://u:pw@h/\n'").to_json()
+    assert told == {
+        "file": "conf/a\\x1b.yaml",
+        "line": 1,
+        "key": f"rtsp://***@h.{'a' * 79}…",
+        "text": "got 'rtsp://***@h/\\n'",
+    }
+    assert Fault("conf", 1, (), "is empty").to_json()["key"] is None
 
 
 def test_nothing_in_it_can_be_changed(write):
@@ -262,7 +279,7 @@ def test_credentials_that_are_missing_are_named_by_their_line(write):
         )
     )
     remedy = "give it with LoadCredential={0}:… in the unit, or in secrets.yaml (mode 0600)"
-    assert config.missing_credentials(Secrets({"b": "x", "keys": "y"})) == (
+    assert tuple(map(str, config.missing_credentials(Secrets({"b": "x", "keys": "y"})))) == (
         "conf/edged.yaml:2: control.curve.server_secret: credential 'key' is not there; did you mean 'keys'?; "
         + remedy.format("key"),
         "conf/cameras.yaml:2: cameras.front.source: credential 'a' is not there; " + remedy.format("a"),
