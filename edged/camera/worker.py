@@ -30,6 +30,7 @@ BACKOFF_FIRST_S = 0.25
 BACKOFF_MAX_S = 1.0
 IDLE_BEAT_S = 5.0
 RATE_WINDOW = 32
+LOST = frozenset({CameraState.CONNECTING, CameraState.BACKOFF})  # they alternate for as long as a camera is lost
 
 
 class Sink(Protocol):
@@ -66,8 +67,8 @@ class CameraReport:
 
     `rate_hz` is what was decoded per second of late; `stream_hz` what the open stream gives, None before it is known.
     `age_ms` is the age of its newest frame, None before the first; `cpu_s` is what decoding has cost so far. The state
-    is so since `since_mono_ns`, which was `since_unix_ns` by the wall clock of that moment. A warm camera keeps
-    `kept_packets`, the first of them for `kept_s`.
+    is so since `since_mono_ns`, which was `since_unix_ns` by the wall clock of that moment; a lost camera has not run
+    since then, however often it was tried again. A warm camera keeps `kept_packets`, the first of them for `kept_s`.
     """
 
     camera: str
@@ -98,7 +99,7 @@ def not_started(camera: str) -> CameraReport:
 
 
 class _Moment(NamedTuple):
-    """A state, why, and since when."""
+    """A state, why, and since when. That of a lost camera began when it last ran, or was first wanted."""
 
     state: CameraState
     reason: str
@@ -195,7 +196,8 @@ class CameraWorker:
                 self._enter(CameraState.CLOSED, "not needed")
                 self._wait(IDLE_BEAT_S, lambda: self._mode is not Mode.COLD)
                 continue
-            self._enter(CameraState.CONNECTING, "opening")
+            again = self._now.state is CameraState.BACKOFF
+            self._enter(CameraState.CONNECTING, f"opening again: {self._now.reason}" if again else "opening")
             began_s = time.monotonic()
             try:
                 source = self._opener()
@@ -342,7 +344,7 @@ class CameraWorker:
         if state is now.state:
             self._now = now._replace(reason=reason)
             return
-        self._now = _Moment(state, reason, time.monotonic_ns(), time.time_ns())
+        self._now = _Moment(state, reason, *self._since(state))
         level = logging.WARNING if state is CameraState.BACKOFF else logging.INFO
         camera, why = self._traits.camera, f": {reason}" if reason else ""
         log.log(
@@ -353,6 +355,15 @@ class CameraWorker:
             why,
             extra=about(camera=camera, event=f"camera_{state.value}"),
         )
+
+    def _since(self, state: CameraState) -> tuple[int, int]:
+        """Return when a state that is entered now began, on both clocks."""
+        now, now_ns = self._now, time.monotonic_ns()
+        if now.state in LOST and state in LOST:
+            return now.mono_ns, now.unix_ns
+        if now.state is CameraState.RUNNING and state is CameraState.BACKOFF and (stall := self._stalled(now_ns)):
+            return stall.mono_ns, stall.unix_ns
+        return now_ns, time.time_ns()
 
     def _wait(self, timeout_s: float, until: Callable[[], bool]) -> None:
         """Wait until something is so, a stop, or `timeout_s`."""
