@@ -83,6 +83,7 @@ class Stock:
             lossless=self._config.cameras[camera].pace == "fast",
             rate_hz=self._rate_hz(camera, report.stream_hz),
             since="" if report.state is CameraState.RUNNING else clock_text(report.since_unix_ns),
+            tried=report.tried,
         )
 
     def _rate_hz(self, camera: str, measured_hz: float | None) -> float | None:

@@ -68,7 +68,8 @@ class CameraReport:
     `rate_hz` is what was decoded per second of late; `stream_hz` what the open stream gives, None before it is known.
     `age_ms` is the age of its newest frame, None before the first; `cpu_s` is what decoding has cost so far. The state
     is so since `since_mono_ns`, which was `since_unix_ns` by the wall clock of that moment; a lost camera has not run
-    since then, however often it was tried again. A warm camera keeps `kept_packets`, the first of them for `kept_s`.
+    since then, however often it was tried again, and was `tried` in vain. A warm camera keeps `kept_packets`, the first
+    of them for `kept_s`.
     """
 
     camera: str
@@ -88,6 +89,7 @@ class CameraReport:
     stream_hz: float | None = None
     kept_packets: int = 0
     kept_s: float = 0.0
+    tried: bool = False
 
 
 def not_started(camera: str) -> CameraReport:
@@ -105,6 +107,7 @@ class _Moment(NamedTuple):
     reason: str
     mono_ns: int
     unix_ns: int
+    tried: bool = False  # in vain, since it last ran or was first wanted
 
 
 class CameraWorker:
@@ -164,7 +167,7 @@ class CameraWorker:
         return CameraReport(
             self._traits.camera, self._mode, now.state, now.reason, now.mono_ns, self._rate_hz(now_ns), age_ms,
             self._opener.backend, self._stream, self._newest_size, self._opens, self.counter.counts, self._cpu_ns / 1e9,
-            now.unix_ns, 1.0 / interval_s if interval_s else None, kept_packets, kept_s,
+            now.unix_ns, 1.0 / interval_s if interval_s else None, kept_packets, kept_s, now.tried,
         )  # fmt: skip
 
     def run(self, stop: threading.Event, beat: Callable[[], None]) -> None:
@@ -196,7 +199,7 @@ class CameraWorker:
                 self._enter(CameraState.CLOSED, "not needed")
                 self._wait(IDLE_BEAT_S, lambda: self._mode is not Mode.COLD)
                 continue
-            again = self._now.state is CameraState.BACKOFF
+            again = self._now.tried
             self._enter(CameraState.CONNECTING, f"opening again: {self._now.reason}" if again else "opening")
             began_s = time.monotonic()
             try:
@@ -344,7 +347,8 @@ class CameraWorker:
         if state is now.state:
             self._now = now._replace(reason=reason)
             return
-        self._now = _Moment(state, reason, *self._since(state))
+        tried = state in LOST and CameraState.BACKOFF in (state, now.state)
+        self._now = _Moment(state, reason, *self._since(state), tried)
         level = logging.WARNING if state is CameraState.BACKOFF else logging.INFO
         camera, why = self._traits.camera, f": {reason}" if reason else ""
         log.log(

@@ -339,7 +339,8 @@ SCHEMA: dict[str, Any] = {
                 "task": _text("its name"),
                 "boot": _BOOT,
                 "state": _choice(
-                    "active; degraded, which runs, but slower than it asks for or without some cameras; or inactive",
+                    "active; degraded, which runs, but slower than it asks for or without some cameras (one that was "
+                    "just asked for has 3 s to open); or inactive",
                     "active",
                     "degraded",
                     "inactive",

@@ -243,14 +243,16 @@ def test_a_camera_is_lost_since_it_last_ran_and_says_why_while_it_is_tried_again
     worker.set_mode(Mode.HOT)
     until(lambda: seen.append(worker.report()) or len(tries) == 5)
     first, *again = tries
-    assert (first.state, first.reason) == (CameraState.CONNECTING, "opening")
+    assert (first.state, first.reason, first.tried) == (CameraState.CONNECTING, "opening", False)
     assert first.since_unix_ns > closed.since_unix_ns, "it was not wanted before"
     assert [one.reason for one in again] == ["opening again: feeder gone"] + 3 * ["opening again: no feeder"]
     lost = [*again, *(one for one in seen if re.search("feeder", one.reason))]
     assert {one.state for one in lost} == {CameraState.CONNECTING, CameraState.BACKOFF}
+    assert all(one.tried for one in lost)
     assert len({(one.since_mono_ns, one.since_unix_ns) for one in lost}) == 1, "each attempt was told as a new loss"
     until(lambda: len(frames) > 10)
     assert worker.report().since_unix_ns > lost[0].since_unix_ns
+    assert not worker.report().tried
 
 
 def test_a_stall_that_becomes_a_back_off_began_when_the_stream_went_quiet(start):
