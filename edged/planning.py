@@ -143,12 +143,15 @@ def _route(name: str, camera: str, config: Config, lineup: Lineup, plan: Plan) -
     task = config.tasks[name]
     lossless = config.cameras[config.decoder_of(camera)].pace == "fast"  # never slowed: its reader waits
     rate_hz = task.rate_hz if lossless else plan.tasks[name].rate_hz
-    return Route(name, lineup.task_engine[name], rate_hz, task.priority, task.deadline_ms, sync_of(task))
+    return Route(name, lineup.task_engine[name], rate_hz, task.priority, task.deadline_ms, sync_of(task, config))
 
 
-def sync_of(task: TaskConfig) -> Sync | None:
+def sync_of(task: TaskConfig, config: Config) -> Sync | None:
     """Return how a task groups its frames in time, None where it does not."""
-    return None if task.sync is None else Sync(task.sync.tolerance_ms, task.sync.wait_ms, task.cameras)
+    if task.sync is None:
+        return None
+    views = {camera: config.views[camera].view_of for camera in task.cameras if camera in config.views}
+    return Sync(task.sync.tolerance_ms, task.sync.wait_ms, task.cameras, views)
 
 
 @dataclass(frozen=True)
