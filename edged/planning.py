@@ -120,6 +120,7 @@ class Stock:
             lossless=self._config.cameras[camera].pace == "fast",
             rate_hz=self._rate_hz(camera, report.stream_hz),
             since="" if report.state is CameraState.RUNNING else clock_text(report.since_unix_ns),
+            tried=report.tried,
         )
 
     def _rate_hz(self, camera: str, measured_hz: float | None) -> float | None:
@@ -179,12 +180,15 @@ def _route(name: str, camera: str, config: Config, lineup: Lineup, plan: Plan) -
     task = config.tasks[name]
     lossless = config.cameras[config.decoder_of(camera)].pace == "fast"  # never slowed: its reader waits
     rate_hz = task.rate_hz if lossless else plan.tasks[name].rate_hz
-    return Route(name, lineup.task_engine[name], rate_hz, task.priority, task.deadline_ms, sync_of(task))
+    return Route(name, lineup.task_engine[name], rate_hz, task.priority, task.deadline_ms, sync_of(task, config))
 
 
-def sync_of(task: TaskConfig) -> Sync | None:
+def sync_of(task: TaskConfig, config: Config) -> Sync | None:
     """Return how a task groups its frames in time, None where it does not."""
-    return None if task.sync is None else Sync(task.sync.tolerance_ms, task.sync.wait_ms, task.cameras)
+    if task.sync is None:
+        return None
+    views = {camera: config.views[camera].view_of for camera in task.cameras if camera in config.views}
+    return Sync(task.sync.tolerance_ms, task.sync.wait_ms, task.cameras, views)
 
 
 @dataclass(frozen=True)

@@ -130,12 +130,13 @@ class Service:
         closed = len(reports) - len(wanted)
         yield f"{running} of {len(wanted)} cameras running" + (f", {closed} not needed" if closed else "")
         for name, task in plan.tasks.items():
+            degraded = task.state is TaskState.DEGRADED
             lost = [camera for camera in task.cameras if camera in self._lost]
-            if lost:
+            if degraded and lost:
                 yield f"{name} degraded: {', '.join([self._missing(camera, reports[camera]) for camera in lost])}"
             elif task.suspended:
                 yield f"{name} suspended: {task.reason}"
-            elif task.state is TaskState.DEGRADED:
+            elif degraded:
                 yield f"{name} degraded: {task.reason}"
             elif name in blocked:
                 yield f"{name} cannot run: {blocked[name]}"

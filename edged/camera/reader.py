@@ -6,6 +6,7 @@ import time
 
 from edged.camera.base import CameraSource, Grab
 from edged.camera.pace import Bell, MediaClock, SocketRest
+from edged.errors import CameraEnded
 from edged.frame import Capture
 
 REST_FILE_S = 0.7  # what nobody needs is read in bunches, for waking up costs more than reading
@@ -30,7 +31,7 @@ class Reader:
 
     @property
     def quiet_since_ns(self) -> int:
-        """Since when, on CLOCK_MONOTONIC, the source owes a packet; 0 while it does not. For any thread."""
+        """Since when, on CLOCK_MONOTONIC, the source owes a packet, also once it has failed; else 0. For any thread."""
         return self._asked_ns
 
     def next(self, resting: bool) -> Grab | None:
@@ -80,7 +81,10 @@ class Reader:
     def _grab(self) -> Grab:
         begin_ns = self._asked_ns = time.monotonic_ns()
         try:
-            return self._source.grab()
-        finally:
+            grab = self._source.grab()
+        except CameraEnded:
             self._asked_ns = 0
-            self.waited = time.monotonic_ns() - begin_ns > WAITED_NS
+            raise
+        self._asked_ns = 0
+        self.waited = time.monotonic_ns() - begin_ns > WAITED_NS
+        return grab

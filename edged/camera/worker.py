@@ -30,6 +30,7 @@ BACKOFF_FIRST_S = 0.25
 BACKOFF_MAX_S = 1.0
 IDLE_BEAT_S = 5.0
 RATE_WINDOW = 32
+LOST = frozenset({CameraState.CONNECTING, CameraState.BACKOFF})  # they alternate for as long as a camera is lost
 
 
 class Sink(Protocol):
@@ -66,8 +67,9 @@ class CameraReport:
 
     `rate_hz` is what was decoded per second of late; `stream_hz` what the open stream gives, None before it is known.
     `age_ms` is the age of its newest frame, None before the first; `cpu_s` is what decoding has cost so far. The state
-    is so since `since_mono_ns`, which was `since_unix_ns` by the wall clock of that moment. A warm camera keeps
-    `kept_packets`, the first of them for `kept_s`.
+    is so since `since_mono_ns`, which was `since_unix_ns` by the wall clock of that moment; a lost camera has not run
+    since then, however often it was tried again, and was `tried` in vain. A warm camera keeps `kept_packets`, the first
+    of them for `kept_s`.
     """
 
     camera: str
@@ -87,6 +89,7 @@ class CameraReport:
     stream_hz: float | None = None
     kept_packets: int = 0
     kept_s: float = 0.0
+    tried: bool = False
 
 
 def not_started(camera: str) -> CameraReport:
@@ -98,12 +101,13 @@ def not_started(camera: str) -> CameraReport:
 
 
 class _Moment(NamedTuple):
-    """A state, why, and since when."""
+    """A state, why, and since when. That of a lost camera began when it last ran, or was first wanted."""
 
     state: CameraState
     reason: str
     mono_ns: int
     unix_ns: int
+    tried: bool = False  # in vain, since it last ran or was first wanted
 
 
 class CameraWorker:
@@ -163,7 +167,7 @@ class CameraWorker:
         return CameraReport(
             self._traits.camera, self._mode, now.state, now.reason, now.mono_ns, self._rate_hz(now_ns), age_ms,
             self._opener.backend, self._stream, self._newest_size, self._opens, self.counter.counts, self._cpu_ns / 1e9,
-            now.unix_ns, 1.0 / interval_s if interval_s else None, kept_packets, kept_s,
+            now.unix_ns, 1.0 / interval_s if interval_s else None, kept_packets, kept_s, now.tried,
         )  # fmt: skip
 
     def run(self, stop: threading.Event, beat: Callable[[], None]) -> None:
@@ -195,7 +199,8 @@ class CameraWorker:
                 self._enter(CameraState.CLOSED, "not needed")
                 self._wait(IDLE_BEAT_S, lambda: self._mode is not Mode.COLD)
                 continue
-            self._enter(CameraState.CONNECTING, "opening")
+            again = self._now.tried
+            self._enter(CameraState.CONNECTING, f"opening again: {self._now.reason}" if again else "opening")
             began_s = time.monotonic()
             try:
                 source = self._opener()
@@ -342,7 +347,8 @@ class CameraWorker:
         if state is now.state:
             self._now = now._replace(reason=reason)
             return
-        self._now = _Moment(state, reason, time.monotonic_ns(), time.time_ns())
+        tried = state in LOST and CameraState.BACKOFF in (state, now.state)
+        self._now = _Moment(state, reason, *self._since(state), tried)
         level = logging.WARNING if state is CameraState.BACKOFF else logging.INFO
         camera, why = self._traits.camera, f": {reason}" if reason else ""
         log.log(
@@ -353,6 +359,15 @@ class CameraWorker:
             why,
             extra=about(camera=camera, event=f"camera_{state.value}"),
         )
+
+    def _since(self, state: CameraState) -> tuple[int, int]:
+        """Return when a state that is entered now began, on both clocks."""
+        now, now_ns = self._now, time.monotonic_ns()
+        if now.state in LOST and state in LOST:
+            return now.mono_ns, now.unix_ns
+        if now.state is CameraState.RUNNING and state is CameraState.BACKOFF and (stall := self._stalled(now_ns)):
+            return stall.mono_ns, stall.unix_ns
+        return now_ns, time.time_ns()
 
     def _wait(self, timeout_s: float, until: Callable[[], bool]) -> None:
         """Wait until something is so, a stop, or `timeout_s`."""

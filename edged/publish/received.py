@@ -67,7 +67,7 @@ class TaskResult:
 
 @dataclass(frozen=True)
 class LostCamera:
-    """A camera that a task needs and that does not run: its state, and since when in Unix time."""
+    """A camera that a task needs and that does not run: its state, and since when it has not run, in Unix time."""
 
     state: str
     since_ns: int

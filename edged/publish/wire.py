@@ -128,7 +128,7 @@ def task_message(
         reason: why it is so, in words.
         rate_hz: results per second and camera that the plan grants it, 0 while it is inactive.
         wanted_hz: what its configuration asks for.
-        lost: since when (Unix time in ns) each of `cameras` that it needs and that does not run is so.
+        lost: since when (Unix time in ns) each of `cameras` that it needs and that does not run has not run.
     """
     return {
         "v": VERSION,
@@ -339,8 +339,8 @@ SCHEMA: dict[str, Any] = {
                 "task": _text("its name"),
                 "boot": _BOOT,
                 "state": _choice(
-                    "active; degraded, which runs, but slower than it asks for, without some cameras, or with a parser "
-                    "that fails on every frame; or inactive",
+                    "active; degraded, which runs, but slower than it asks for, without some cameras (one that was "
+                    "just asked for has 3 s to open), or with a parser that fails on every frame; or inactive",
                     "active",
                     "degraded",
                     "inactive",
@@ -354,8 +354,8 @@ SCHEMA: dict[str, Any] = {
                 "rate_hz": _number("results per second and camera that it is granted"),
                 "wanted_hz": _number("what its configuration asks for"),
                 "lost": {
-                    "description": "cameras that it needs and that do not run: {camera: {state, since_ns}}, since when "
-                    "in Unix time",
+                    "description": "cameras that it needs and that do not run: {camera: {state, since_ns}}; it has not "
+                    "run since then, in Unix time, however often it was tried again",
                     "type": "object",
                     "additionalProperties": _object(
                         {"state": {"enum": list(_CAMERA_STATE)}, "since_ns": {"type": "integer", "minimum": 0}}

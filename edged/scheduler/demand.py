@@ -39,8 +39,9 @@ class Supply:
 
     `linger_s` is how long it stays in that mode before it is closed, None for ever. `lossless` marks a `pace: fast`
     camera, which takes what is left of the machine and is in no budget. `rate_hz` is what the stream gives, None
-    unknown. `since` says in words since when the state is so. `of` makes it a view of that camera: it has an inference
-    of its own, no decoding, and the mode of its camera.
+    unknown. `since` says in words since when the state is so, or since when a lost camera has not run; `tried` that an
+    attempt to open it has failed since. `of` makes it a view of that camera: it has an inference of its own, no
+    decoding, and the mode of its camera.
     """
 
     camera: str
@@ -52,6 +53,7 @@ class Supply:
     rate_hz: float | None = None
     since: str = ""
     of: str = ""
+    tried: bool = False
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -26,11 +26,18 @@ class Sync:
         tolerance_ms: largest distance of a frame from the one that opened its group.
         wait_ms: longest time that a group is held for cameras that are late.
         cameras: all cameras of the task, in its order.
+        views: those of them that are views, and the camera that each is of.
     """
 
     tolerance_ms: float
     wait_ms: float
     cameras: tuple[str, ...]
+    views: Mapping[str, str] = field(default_factory=dict)
+
+    def come_along(self, camera: str) -> list[str]:
+        """Return the others that are decoded with a camera: a frame of each comes right before or behind its own."""
+        of = self.views.get(camera, camera)
+        return [one for one in self.cameras if one != camera and self.views.get(one, one) == of] if self.views else []
 
 
 @dataclass
@@ -56,7 +63,8 @@ class Grouper:
 
     A group opens with the first frame that the task's rate lets through. Frames of the other cameras join it whose
     time differs by no more than the tolerance. It closes when every camera that can still give one has, or when the
-    wait is over; ids count up. A camera that has given a later frame, or nothing at all of late, is not waited for.
+    wait is over; ids count up. A camera that has given a later frame, or nothing at all of late, is not waited for;
+    one and its views are silent together.
 
     Args:
         excused_ns: until when the silence of a camera means nothing, because its reader waited for a place; given the
@@ -84,7 +92,7 @@ class Grouper:
         tolerance_ns = int(self.sync.tolerance_ms * 1e6)
         group = next((one for one in self._open if self._fits(one, frame, at_ns, tolerance_ns)), None)
         opens = group is None and self._may_open(at_ns, tolerance_ns)
-        self._seen[frame.camera] = (now_ns, at_ns)
+        self._saw(frame.camera, now_ns, at_ns)
         if group is None:
             if not opens or not self.gate.open(at_ns, self.rate_hz):
                 newest = self._newest
@@ -124,6 +132,13 @@ class Grouper:
         return [
             group.frames.pop(camera) for group in self._open for camera in [*group.frames] if camera not in self._seen
         ]
+
+    def _saw(self, camera: str, now_ns: int, at_ns: int) -> None:
+        """Note a camera's newest frame. Those that are decoded with it have given all that they had before it."""
+        self._seen[camera] = (now_ns, at_ns)
+        for one in self.sync.come_along(camera):
+            if one in self._seen:
+                self._seen[one] = (now_ns, max(self._seen[one][1], at_ns - 1))
 
     def _fits(self, group: _Open, frame: Frame, at_ns: int, tolerance_ns: int) -> bool:
         return frame.camera not in group.cameras and abs(at_ns - group.at_ns) <= tolerance_ns

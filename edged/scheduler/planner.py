@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from edged.plan import CameraPlan, CameraState, Mode, Plan, TaskPlan, TaskState
@@ -14,6 +14,7 @@ __all__ = ["NO_PLAN", "UNMEASURED", "Demand", "EngineLoad", "Machine", "Supply",
 
 UNMEASURED = Machine()
 NO_PLAN = Plan()
+OPENING_S = 3.0  # a camera that was just asked for is not missed for so long: every start would be a false alarm
 
 
 def make_plan(
@@ -41,9 +42,11 @@ def make_plan(
     cameras = sorted(supplies, key=lambda supply: supply.camera)
     grouping = group_cameras(tasks, cameras, machine.decode_s)
     shares = Shares(tasks, grouping, machine, previous)
+    plans = _camera_plans(tasks, grouping.clusters, shares.of, previous, now_s)
+    opening = {one.camera for one in cameras if _is_opening(one, now_s - plans[one.camera].since_s)}
     return Plan(
-        cameras=_camera_plans(tasks, grouping.clusters, shares.of, previous, now_s),
-        tasks=_task_plans(tasks, cameras, shares.of, machine),
+        cameras=plans,
+        tasks=_task_plans(tasks, cameras, opening, shares.of, machine),
         devices=shares.devices,
     )
 
@@ -115,10 +118,20 @@ def _since(camera: str, mode: Mode, previous: Plan, now_s: float) -> float:
     return before.since_s if before is not None and before.mode is mode else now_s
 
 
+def _is_opening(supply: Supply, wanted_s: float) -> bool:
+    """Tell whether a camera is on its way: its first attempt to open it is under way, or about to begin."""
+    fresh = supply.state is CameraState.CLOSED or (supply.state is CameraState.CONNECTING and not supply.tried)
+    return fresh and wanted_s < OPENING_S
+
+
 def _task_plans(
-    tasks: Sequence[Demand], cameras: Sequence[Supply], shares: Mapping[int, Share], machine: Machine
+    tasks: Sequence[Demand],
+    cameras: Sequence[Supply],
+    opening: Collection[str],
+    shares: Mapping[int, Share],
+    machine: Machine,
 ) -> dict[str, TaskPlan]:
-    states = {supply.camera: _missing(supply) for supply in cameras}
+    states = {supply.camera: "" if supply.camera in opening else _missing(supply) for supply in cameras}
     lost = {camera for camera, words in states.items() if words}
     texts: dict[tuple[str, ...], str] = {}
     for demand in tasks:
@@ -127,12 +140,14 @@ def _task_plans(
             words = [states.get(camera, f"{camera} is not there") for camera in demand.cameras] if gone else []
             texts[demand.cameras] = "; ".join([one for one in words if one])
     return {
-        demand.task: _task_plan(demand, shares.get(position), texts[demand.cameras], machine)
+        demand.task: _task_plan(demand, shares.get(position), texts[demand.cameras], opening, machine)
         for position, demand in enumerate(tasks)
     }
 
 
-def _task_plan(demand: Demand, share: Share | None, missing: str, machine: Machine) -> TaskPlan:
+def _task_plan(
+    demand: Demand, share: Share | None, missing: str, opening: Collection[str], machine: Machine
+) -> TaskPlan:
     if share is None:
         why = demand.why if not demand.active or demand.blocked is None else demand.blocked
         return TaskPlan(TaskState.INACTIVE, (), 0.0, why, demand.rate_hz)
@@ -140,9 +155,15 @@ def _task_plan(demand: Demand, share: Share | None, missing: str, machine: Machi
         return TaskPlan(TaskState.INACTIVE, (), 0.0, share.why, demand.rate_hz, suspended=True)
     faults = [words for words in (missing, demand.failing, share.why) if words]
     state = TaskState.DEGRADED if faults else TaskState.ACTIVE
-    told = [words for words in (_hopeless(demand, machine),) if words]
+    told = [words for words in (_connecting(demand, opening), _hopeless(demand, machine)) if words]
     reason = "; ".join((faults or [demand.why]) + told)
     return TaskPlan(state, demand.cameras, share.rate_hz, reason, demand.rate_hz)
+
+
+def _connecting(demand: Demand, opening: Collection[str]) -> str:
+    """Say which of a task's cameras are on their way."""
+    mine = [camera for camera in demand.cameras if camera in opening] if opening else []
+    return f"connecting: {', '.join(mine)}" if mine else ""
 
 
 def _hopeless(demand: Demand, machine: Machine) -> str:

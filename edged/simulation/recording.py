@@ -132,7 +132,7 @@ def recorded_vehicle(config: Config, tasks: Sequence[Demand], recording: Recordi
             known = ", ".join(rows) or "none"
             raise UsageError(f"the recording has no engine for task {wish.task}; it has those of: {known}")
     devices = {one.device: Device(one.parallel, one.workers) for one in recording.devices}
-    syncs = {name: sync for name, task in config.tasks.items() if (sync := sync_of(task)) is not None}
+    syncs = {name: sync for name, task in config.tasks.items() if (sync := sync_of(task, config)) is not None}
     cameras = _cameras(config, {row.id: row for row in recording.cameras}, assumed)
     own_s, publish_s = assumed.own_ms / 1000, assumed.publish_ms / 1000
     try:

@@ -230,3 +230,16 @@ def test_a_camera_that_stays_hot_loses_nothing_while_others_come_and_go(running,
         assert after[1][cause] == before[1][cause]
     assert after[0]["opens"] == before[0]["opens"]
     assert after[0]["frames"]["undecoded"] == before[0]["frames"]["undecoded"]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_neither_a_start_nor_a_wake_up_is_told_as_a_degradation(daemon, site, task, clip, processes):
+    looped = {"source": f"file:{clip(frames=50)}", "loop": True}
+    tasks = {"always": task("front"), "ordered": task("rear", active=False, unneeded="cold")}
+    running = daemon(site({"front": looped, "rear": looped}, tasks, {"scheduler": {"processes": processes}}))
+    until(lambda: running.task("always")["rate_hz"] > 0, what="results")
+    running.request("task.activate", tasks=["ordered"])
+    until(lambda: running.task("ordered")["rate_hz"] > 0, what="results")
+    assert {running.task(name)["state"] for name in tasks} == {"active"}
+    assert "connecting" not in running.task("ordered")["reason"]
+    assert "degraded" not in running.log

@@ -441,7 +441,7 @@ def test_a_changed_camera_that_hangs_in_its_source_holds_nothing_up(running, the
         there.write()
         running.request("reload")
         until(lambda: running.camera("third")["state"] == "connecting", 5, "a connection")
-        until(lambda: running.task("more")["state"] == "degraded", 2)
+        until(lambda: running.task("more")["state"] == "degraded", 5)
         there.cameras["third"] = there.cameras["kept"]
         there.write()
         with Watch(running):

@@ -91,6 +91,7 @@ def running(shared_daemon, site, task, fisheye):
         "half": task("right", rate_hz=5, active=False),
         "blind": task("gone_front"),
         "whole": task("roof", active=False),
+        "woken": task("roof", "left", rate_hz=5, active="on_subscribe", **both),
     }
     running = shared_daemon(site(cameras, tasks))
     until(lambda: running.task("sides")["rate_hz"] > 15 and running.task("pair")["rate_hz"] > 15, 20, "results")
@@ -130,6 +131,18 @@ def test_views_of_one_camera_are_grouped_like_cameras(running):
     whole = [group for group in groups.values() if len(group) == 2]
     assert len(whole) > 8
     assert all(group["left"] == group["right"] for group in whole)
+
+
+def test_a_camera_and_its_view_are_together_from_the_first_group_of_each_wake_up(running):
+    for _ in range(3):
+        groups = defaultdict(set)
+        for camera, messages in collect(running, "woken", 6).items():
+            for message in messages:
+                groups[message["group"]["id"]].add((camera, tuple(message["group"]["cameras"]), message["frame"]["id"]))
+        assert {frozenset(camera for camera, *_ in group) for group in groups.values()} == {frozenset({"roof", "left"})}
+        assert {whole for group in groups.values() for _, whole, _ in group} == {("roof", "left")}
+        until(lambda: running.task("woken")["state"] == "inactive", what="the task to rest")
+    assert [one["unsynced"] for one in running.task("woken")["frames"].values()] == [0, 0]
 
 
 def test_a_camera_is_decoded_once_and_its_views_say_whose_they_are(running):

@@ -45,8 +45,8 @@ def plan(tasks, modes):
     return Plan(cameras, tasks)
 
 
-def runs(*cameras, **more):
-    return TaskPlan(TaskState.ACTIVE, cameras, 5.0, "", **more)
+def runs(*cameras, state=TaskState.ACTIVE):
+    return TaskPlan(state, cameras, 5.0, "")
 
 
 ALL = {"left": Mode.HOT, "right": Mode.PARKED, "rear": Mode.COLD}
@@ -60,11 +60,17 @@ def test_a_camera_is_lost_since_it_last_ran_however_often_it_is_tried_again(told
     service = Service()
     for state, since_s in ((RUNNING, 0), (BACKOFF, 60), (CONNECTING, 61), (BACKOFF, 62)):
         reports = {"left": report(state, since_ns=NOON_NS + since_s * 10**9), "right": report(), "rear": report()}
-        tick(service, {"pedestrian": runs("left", "right")}, reports)
+        task = runs("left", "right", state=TaskState.ACTIVE if state is RUNNING else TaskState.DEGRADED)
+        tick(service, {"pedestrian": task}, reports)
     assert told() == [
         "READY=1\nSTATUS=2 of 2 cameras running, 1 not needed",
         "STATUS=1 of 2 cameras running, 1 not needed; pedestrian degraded: left lost since 22:14:20 UTC",
     ]
+
+
+def test_a_task_whose_camera_was_just_asked_for_is_not_degraded(told):
+    tick(Service(), {"lane": runs("left")}, {"left": report(CONNECTING, opens=0), "right": report()})
+    assert told() == ["READY=1\nSTATUS=1 of 2 cameras running"]
 
 
 def test_tasks_that_get_less_or_nothing_are_named_with_their_reason(told):
@@ -82,7 +88,7 @@ def test_tasks_that_get_less_or_nothing_are_named_with_their_reason(told):
 
 
 def test_ready_waits_for_answers_and_not_for_cameras_that_have_failed(told):
-    service, tasks = Service(), {"here": runs("left"), "there": runs("right")}
+    service, tasks = Service(), {"here": runs("left"), "there": runs("right", state=TaskState.DEGRADED)}
     required = ["here", "there"]
     both = {"left": report(), "right": report(CONNECTING, opens=0)}
     tick(service, tasks, both, required)

@@ -225,6 +225,53 @@ def test_a_quiet_stream_is_stalled_and_runs_again(start):
     until(lambda: worker.report().state is CameraState.RUNNING and len(frames) > 6, 2)
 
 
+def test_a_camera_is_lost_since_it_last_ran_and_says_why_while_it_is_tried_again(start):
+    source, tries, seen = Scripted({7: CameraError("feeder gone")}), [], []
+
+    def opener():
+        tries.append(worker.report() if worker else None)
+        if len(tries) == 1:
+            return source
+        if len(tries) < 5:
+            raise CameraError("no feeder")
+        return Scripted()
+
+    worker = None
+    worker, frames = start(opener, Mode.COLD)
+    until(lambda: worker.report().reason == "not needed")
+    closed = worker.report()
+    worker.set_mode(Mode.HOT)
+    until(lambda: seen.append(worker.report()) or len(tries) == 5)
+    first, *again = tries
+    assert (first.state, first.reason, first.tried) == (CameraState.CONNECTING, "opening", False)
+    assert first.since_unix_ns > closed.since_unix_ns, "it was not wanted before"
+    assert [one.reason for one in again] == ["opening again: feeder gone"] + 3 * ["opening again: no feeder"]
+    lost = [*again, *(one for one in seen if re.search("feeder", one.reason))]
+    assert {one.state for one in lost} == {CameraState.CONNECTING, CameraState.BACKOFF}
+    assert all(one.tried for one in lost)
+    assert len({(one.since_mono_ns, one.since_unix_ns) for one in lost}) == 1, "each attempt was told as a new loss"
+    until(lambda: len(frames) > 10)
+    assert worker.report().since_unix_ns > lost[0].since_unix_ns
+    assert not worker.report().tried
+
+
+def test_a_stall_that_becomes_a_back_off_began_when_the_stream_went_quiet(start):
+    class Silent(Scripted):
+        def grab(self):
+            if self.number < 5:
+                return super().grab()
+            self.go.wait(10)
+            raise CameraStalled("nothing came for 3 s")
+
+    source = Silent()
+    worker, _ = start(lambda: source, stall_timeout_s=0.05)
+    until(lambda: worker.report().state is CameraState.STALLED, 2)
+    stalled = worker.report()
+    source.go.set()
+    until(lambda: worker.report().state is CameraState.BACKOFF, 2)
+    assert worker.report().since_unix_ns == stalled.since_unix_ns
+
+
 def test_a_picture_without_a_packet_goes_back_to_its_source(start):
     source = Scripted()
     source.decode = lambda grab: [Decoded(PICTURE, grab.pts), Decoded(PICTURE, 999, source.release)]

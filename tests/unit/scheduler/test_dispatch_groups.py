@@ -103,6 +103,30 @@ def test_a_camera_that_the_plan_has_not_is_not_waited_for_and_is_wanted_still():
     world.end()
 
 
+@pytest.mark.parametrize("order", [("view", "roof"), ("roof", "view")])
+def test_a_camera_and_its_view_are_together_from_the_first_frame_on_and_after_each_pause(order):
+    """Seconds of silence, and a plan that let them go: what was heard of one was heard of both."""
+    routes = {
+        camera: (route("s", rate_hz=5, sync=Sync(5.0, 50.0, ("roof", "view"), {"view": "roof"})),) for camera in order
+    }
+    world = World({"e": EngineLimits(8, 1)}, {"e": Cost(0.001, 0.001)})
+    world.dispatcher.set_routes(routes)
+    for begin_s in (0, 6, 12):
+        for number in range(25 * begin_s, 25 * (begin_s + 2)):
+            for camera in order:  # as the cameras hand them on: one right after the other
+                world.frame(camera, 40 * number, number)
+    world.at(11_000, lambda: world.dispatcher.set_routes({}))
+    world.at(11_900, lambda: world.dispatcher.set_routes(routes))
+    world.run(15_000)
+    found = groups(world)
+    assert len(found) >= 3 * 9
+    assert {(frames.keys() == set(order), len(set(frames.values()))) for _, _, frames, _ in found} == {(True, 1)}
+    assert {begin % 40 for _, begin, *_ in found} == {0}, "nobody was waited for"
+    for camera in order:
+        assert losses(world.dispatcher, "s", camera).keys() == {"offered", "served", "rate"}
+    world.end()
+
+
 def test_a_camera_out_of_step_has_passed_the_group_by_and_holds_nobody_up():
     world = world_of(rate_hz=10, tolerance_ms=5, wait_ms=90)
     world.camera("a", 10, 2.0)

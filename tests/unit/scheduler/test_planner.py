@@ -60,6 +60,26 @@ def test_a_task_without_all_its_cameras_is_degraded_and_names_them():
     assert {one.mode for one in plan.cameras.values()} == {Mode.HOT}
 
 
+def test_a_camera_that_was_just_asked_for_is_connecting_and_not_missed():
+    closed, connecting = (supply("front", state) for state in (CameraState.CLOSED, CameraState.CONNECTING))
+    again = supply("front", CameraState.CONNECTING, "opening again: no route", tried=True)
+    rests = make_plan([demand("lane", "front", active=False)], [supply("front", CameraState.CLOSED)], now_s=0.0)
+
+    def seen(*world):
+        plan = rests
+        for now_s, camera in world:
+            plan = make_plan([demand("lane", "front")], [camera], previous=plan, now_s=now_s)
+        return plan.tasks["lane"].state, plan.tasks["lane"].reason
+
+    waits = (TaskState.ACTIVE, "configured; connecting: front")
+    assert seen((60.0, closed)) == waits
+    assert seen((60.0, closed), (60.1, connecting)) == seen((60.0, closed), (62.9, connecting)) == waits
+    assert seen((60.0, closed), (63.0, connecting)) == (TaskState.DEGRADED, "front connecting")
+    assert seen((60.0, closed), (63.0, closed)) == (TaskState.DEGRADED, "front closed"), "its worker has ended"
+    assert seen((60.0, closed), (60.1, again)) == (TaskState.DEGRADED, "front connecting: opening again: no route")
+    assert seen((60.0, closed), (60.1, supply("front"))) == (TaskState.ACTIVE, "configured")
+
+
 def test_a_camera_that_was_removed_is_named_by_the_task_that_still_wants_it():
     plan = make_plan([demand("lane", "front", "gone")], [supply("front")])
     assert (plan.tasks["lane"].state, plan.tasks["lane"].reason) == (TaskState.DEGRADED, "gone is not there")
