@@ -167,11 +167,12 @@ class _Assembly:
         return next_of(missing, request.store, self._sharers(request))
 
     def _sharers(self, request: EngineRequest) -> list[str]:
-        """Return the tasks that ask the same of an engine."""
+        """Return the tasks whose frames serve the same engine, whatever their batch."""
         found = []
         for name, task in self.config.tasks.items():
             with suppress(ConfigError, BackendUnavailable):
-                if engine_request(self.config, task, PARSERS.load(task.model.parser)) == request:
+                other = engine_request(self.config, task, PARSERS.load(task.model.parser))
+                if replace(other, batch=request.batch) == request:
                     found.append(name)
         return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import textwrap
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -68,12 +69,16 @@ class CameraEnded(CameraError):
     """A finite source has no more frames."""
 
 
+WORDS_MAX = 400
 _OURS, _IMPORTS = Path(__file__).parent, Path(importlib.__file__).parent
 
 
 def foreign(error: BaseException) -> str:
     """Return what somebody else's code failed of, in one line: kind and text of the error, and where it was raised."""
-    text = " ".join(str(error).split())
+    try:
+        text = textwrap.shorten(str(error), WORDS_MAX, placeholder=" …")
+    except Exception:  # noqa: BLE001 - the error's own code
+        text = ""
     words = f"{type(error).__name__}: {text}" if text else type(error).__name__
     files = [(Path(at.filename), at.lineno) for at in traceback.extract_tb(error.__traceback__)]
     theirs = [(path, line) for path, line in files if path.is_file() and not {_OURS, _IMPORTS} & {*path.parents}]

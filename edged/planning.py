@@ -20,7 +20,7 @@ RATE_CHANGE = 0.08  # of a stream's rate; a smaller one is not told
 READINESS = {Mode.COLD: 0, Mode.PARKED: 1, Mode.WARM: 2}
 
 
-FAILURES = 3  # in a row, until it is said
+FAILURES, FAILING_S = 3, 5.0  # in a row, and for so long, until it is said
 
 
 class Failures:
@@ -29,26 +29,28 @@ class Failures:
     def __init__(self) -> None:
         self._seen: dict[str, tuple[int, int]] = {}  # what was served and failed when the last result was there
         self._failed: dict[str, int] = {}  # since then
+        self._now_ns = 0
         self._since_ns: dict[str, int] = {}
 
     def look(self, counts: Mapping[tuple[str, str], TaskCounts], running: Container[str], unix_ns: int) -> None:
         """Take in what became of all frames so far; the tasks that are not `running` begin anew."""
         totals: dict[str, tuple[int, int]] = {}
         for (task, _), one in counts.items():
-            served, failed = totals.get(task, (0, 0))
-            totals[task] = served + one.served, failed + one.failed
+            done, failed = totals.get(task, (0, 0))
+            totals[task] = done + one.served + one.late, failed + one.failed
         for task, total in totals.items():
             if task not in running or total[0] != self._seen.get(task, (0, 0))[0]:
                 self._seen[task] = total
                 self._since_ns.pop(task, None)
             elif total[1] > self._seen.setdefault(task, (0, 0))[1]:
                 self._since_ns.setdefault(task, unix_ns)
+        self._now_ns = unix_ns
         self._failed = {task: total[1] - self._seen[task][1] for task, total in totals.items()}
 
     def of(self, task: str) -> str:
         """Return what to say of a task, "" where there is nothing to say."""
         since_ns = self._since_ns.get(task)
-        if since_ns is None or self._failed[task] < FAILURES:
+        if since_ns is None or self._failed[task] < FAILURES or self._now_ns - since_ns < FAILING_S * 1e9:
             return ""
         return f"every frame has failed since {clock_text(since_ns)}; the log says why"
 

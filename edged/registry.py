@@ -67,9 +67,9 @@ class Registry(Generic[T]):
         package = f"the plug-in {plugin.dist.name if plugin.dist else name!r}"
         try:
             found = self._import(name, plugin.value, package)
-        except (Exception, SystemExit) as exc:
-            if isinstance(exc, BackendUnavailable):
-                raise
+        except (BackendUnavailable, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
             raise ConfigError(f"{self.kind} {name!r} of {package} cannot be imported: {foreign(exc)}") from exc
         guarded: type[T] = self._guard(name, package, found)
         return guarded

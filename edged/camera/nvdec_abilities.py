@@ -66,8 +66,11 @@ class DecoderCaps(ctypes.Structure):
 
 @lru_cache(maxsize=1)
 def library() -> Any:
-    """Return the library. Raise `OSError` where there is none."""
-    return ctypes.CDLL(LIBRARY)
+    """Return the library. Raise `OSError` where there is none that answers."""
+    found = ctypes.CDLL(LIBRARY)
+    if not hasattr(found, "cuvidGetDecoderCaps"):
+        raise OSError(f"{LIBRARY} has no cuvidGetDecoderCaps")
+    return found
 
 
 def abilities(device: Device, codec: int) -> Abilities:

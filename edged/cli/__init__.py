@@ -56,8 +56,8 @@ def _run(args: argparse.Namespace) -> int:
         if exc.exit_code == EdgedError.exit_code:  # what a worker or a camera should have dealt with: a bug
             raise
         print(_complaint(exc), file=sys.stderr)
-        if isinstance(exc, ConfigError) and exc.faults and getattr(args, "json", False):
-            print_json({"faults": exc.faults})
+        if isinstance(exc, ConfigError) and getattr(args, "json", False):
+            print_json({"faults": exc.faults or [{"file": None, "line": None, "key": None, "text": str(exc)}]})
         return exc.exit_code
     return code
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from edged.cli.engine_output import print_engines, print_figures, print_manifest, print_record, speedup
 from edged.cli.engine_wanted import NO_BUILD, Wanted, builder_of, must_want, needs_none, request_of, wanted_engines
 from edged.cli.output import print_json
-from edged.errors import BackendUnavailable, CameraError, ConfigError, EdgedError, UsageError
+from edged.errors import BackendUnavailable, CameraError, ConfigError, EdgedError, UsageError, foreign
 
 if TYPE_CHECKING:
     from edged.assembly import Arrangements
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from edged.engines.build.gather import Pick
     from edged.engines.build.record import Record
     from edged.engines.store import EngineMissing, Manifest, Store
+    from edged.engines.worker import Parse
     from edged.frame import Frame
+    from edged.results import Found
 
 FRAMES = 512
 CANDIDATES, CANDIDATES_MAX = 8, 4096  # looked at for each frame wanted, and in all; always twice what is wanted
@@ -415,7 +417,6 @@ def _logged(args: argparse.Namespace) -> Config:
 
 def _check(config: Config, task: str) -> TaskCheck:
     from edged.engines.build.compare import TaskCheck
-    from edged.engines.worker import Parse
     from edged.tasks import PARSERS
     from edged.tasks.base import ParserSettings
     from edged.tensor import ModelSpec
@@ -428,9 +429,23 @@ def _check(config: Config, task: str) -> TaskCheck:
 
     def parse(spec: ModelSpec, score_min: float) -> Parse:
         settings = ParserSettings(model.labels, model.keep, score_min, model.iou_max, options)
-        return PARSERS.load(model.parser)(spec, settings).parse
+        return _told(task, model.parser, PARSERS.load(model.parser)(spec, settings).parse)
 
     return TaskCheck(task, parse, model.score_min, config.tasks[task].engine.max_accuracy_drop, judge_masks)
+
+
+def _told(task: str, name: str, parse: Parse) -> Parse:
+    """Return a parse whose failure names the task: a user's parser is foreign code."""
+
+    def told(*args: Any) -> Found:
+        try:
+            return parse(*args)
+        except EdgedError:
+            raise
+        except Exception as exc:
+            raise ConfigError(f"task {task}: parser {name!r} fails on a frame: {foreign(exc)}") from exc
+
+    return told
 
 
 def _say(text: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edged.errors import BackendUnavailable, UsageError
+from edged.errors import BackendUnavailable, ConfigError, UsageError
 
 if TYPE_CHECKING:
     from edged.config import Config
@@ -45,9 +45,14 @@ class Wanted:
 def request_of(config: Config, task: str) -> EngineRequest:
     """Return what a task asks of an engine."""
     from edged.assembly import engine_request
+    from edged.config import config_error
     from edged.tasks import PARSERS
 
-    return engine_request(config, config.tasks[task], PARSERS.load(config.tasks[task].model.parser))
+    try:
+        parser = PARSERS.load(config.tasks[task].model.parser)
+    except ConfigError as exc:
+        raise config_error([config.fault("task", task, "model.parser", str(exc))]) from exc
+    return engine_request(config, config.tasks[task], parser)
 
 
 def builder_of(backend: str) -> Any:

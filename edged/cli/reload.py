@@ -32,7 +32,7 @@ def reload(args: argparse.Namespace) -> int:
     except CommandRefused as exc:
         if exc.code == "refused":
             error = ConfigError(str(exc))
-            error.faults = exc.faults or [{"file": None, "line": None, "key": None, "text": str(exc)}]
+            error.faults = exc.faults or ()
             raise error from exc
         raise
     if args.json:

@@ -52,7 +52,10 @@ class EngineMissing(BackendUnavailable):
 
     def __init__(self, why: str, remedy: str = BUILD) -> None:
         super().__init__(f"{why}; run: {remedy}")
-        self.why = why
+        self.why, self._remedy = why, remedy
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.why, self._remedy)
 
 
 @dataclass(frozen=True)

@@ -53,9 +53,9 @@ class CheckedClass:
         """
         try:
             return Checked(self._name, self._class(model, settings))
-        except (ConfigError, BackendUnavailable):
+        except (ConfigError, BackendUnavailable, KeyboardInterrupt):
             raise
-        except (Exception, SystemExit) as exc:
+        except BaseException as exc:
             raise ConfigError(f"{self._whose} fails when it is made: {foreign(exc)}") from exc
 
 
@@ -80,8 +80,10 @@ class Checked:
         """
         try:
             found = self._parser.parse(outputs, index, fit)
-        except SystemExit as exc:
-            raise RuntimeError(f"parser {self._name!r} wants to end the process: {foreign(exc)}") from exc
+        except (Exception, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            raise RuntimeError(f"parser {self._name!r} wants to end this thread: {foreign(exc)}") from exc
         try:
             return _found(found)
         except TypeError as exc:

@@ -54,7 +54,7 @@ def test_what_a_plug_in_s_parser_returns_costs_at_most_its_own_results(daemon, s
     assert "TypeError: parser 'odd' returned a result as NoneType in place of Found" in running.log
     assert "TypeError: parser 'odd' returned boxes[0].attrs.seen as set; allowed are texts, " in running.log
     assert "TypeError: parser 'odd' returned boxes[0].score as nan, which is no number" in running.log
-    assert "RuntimeError: parser 'odd' wants to end the process: SystemExit: 3 (odd.py:" in running.log
+    assert "RuntimeError: parser 'odd' wants to end this thread: SystemExit: 3 (odd.py:" in running.log
     assert running.task("next")["state"] == "active"
 
 

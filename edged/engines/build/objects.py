@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -10,8 +11,11 @@ from dataclasses import replace
 from edged.engines.base import EngineRequest
 from edged.engines.build.compare import TaskCheck, infer
 from edged.engines.ort import OrtEngine
+from edged.errors import ConfigError
 from edged.frame import Frame
 from edged.results import Found
+
+log = logging.getLogger(__name__)
 
 
 def count_objects(request: EngineRequest, check: TaskCheck, readers: Sequence[Callable[[], Frame]]) -> list[int]:
@@ -28,7 +32,11 @@ def count_objects(request: EngineRequest, check: TaskCheck, readers: Sequence[Ca
 
         def count(read: Callable[[], Frame]) -> int:
             fit, outputs = infer(engine, read())
-            return findings(parse(outputs, 0, fit))
+            try:
+                return findings(parse(outputs, 0, fit))
+            except ConfigError as exc:  # a user's parser; the daemon would go on, too
+                log.warning("%s; the picture counts as empty", exc)
+                return 0
 
         return list(pool.map(count, readers))
 

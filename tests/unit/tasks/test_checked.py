@@ -15,8 +15,9 @@ from edged.errors import ConfigError
 from edged.geometry import fit_frame
 from edged.publish.wire import pack, result_message, unpack
 from edged.results import Box, EngineUse, Found, Lane, Latency, Mask, Result
+from edged.tasks.base import ParserSettings
 from edged.tasks.checked import Checked, CheckedClass
-from edged.tensor import InputFormat
+from edged.tensor import InputFormat, ModelSpec
 
 BOX = Box("a", 0, 0.5, 1.0, 2.0, 3.0, 4.0)
 LANE = Lane("line", 0.5, ((1.0, 2.0), (3.0, 4.0)))
@@ -115,13 +116,35 @@ def test_a_score_that_rounding_has_put_above_one_is_one():
     assert checked(Found((replace(BOX, score=np.nextafter(np.float32(1), np.float32(2))),))).boxes[0].score == 1.0
 
 
-def test_a_parser_that_wants_to_end_the_process_fails():
+class _Panic(BaseException):
+    """As extensions written in other languages raise it."""
+
+    def __str__(self) -> str:
+        raise ValueError("no text either")
+
+
+def test_whatever_a_constructor_raises_is_a_fault():
+    class Parser:
+        input = InputFormat()
+
+        def __init__(self, *_: Any) -> None:
+            raise _Panic
+
+        def parse(self, *_: Any) -> Any: ...
+
+    with pytest.raises(
+        ConfigError, match=r"^parser 'mine' of mine fails when it is made: _Panic \(test_checked\.py:\d+\)$"
+    ):
+        CheckedClass("mine", "mine", Parser)(ModelSpec((), ()), ParserSettings())
+
+
+def test_a_parser_that_wants_to_end_its_thread_fails():
     class Parser:
         def parse(self, *_: Any) -> Any:
             sys.exit(3)
 
     with pytest.raises(
-        RuntimeError, match=r"^parser 'mine' wants to end the process: SystemExit: 3 \(test_checked\.py:"
+        RuntimeError, match=r"^parser 'mine' wants to end this thread: SystemExit: 3 \(test_checked\.py:"
     ):
         Checked("mine", Parser()).parse({}, 0, FIT)
 
