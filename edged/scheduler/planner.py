@@ -14,7 +14,7 @@ __all__ = ["NO_PLAN", "UNMEASURED", "Demand", "EngineLoad", "Machine", "Supply",
 
 UNMEASURED = Machine()
 NO_PLAN = Plan()
-OPENING_S = 3.0  # a camera that was just asked for is not missed for so long: every start would be a false alarm
+OPENING_S = 2.0  # a camera that was just asked for is not missed for so long: every start would be a false alarm
 
 
 def make_plan(
