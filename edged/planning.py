@@ -18,8 +18,6 @@ from edged.scheduler.planner import Demand, Supply
 
 RATE_CHANGE = 0.08  # of a stream's rate; a smaller one is not told
 READINESS = {Mode.COLD: 0, Mode.PARKED: 1, Mode.WARM: 2}
-
-
 FAILURES, FAILING_S = 3, 5.0  # in a row, and for so long, until it is said
 
 

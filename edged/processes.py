@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
+NICE = 10
 FROM_ELSEWHERE = (  # Python 3.11 has -P for that
     "import sys; del sys.path[0], sys.argv[0]; import runpy; "
     "runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)"
@@ -28,6 +29,11 @@ def leave_signals_to_parent() -> None:
     """Ignore what a terminal or systemd sends to all of us: the parent ends us when it is done."""
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
+
+
+def lower_priority() -> None:
+    """Make this process, and those that it starts, yield to all others: a running daemon is to lose no results."""
+    os.nice(NICE)
 
 
 def rss_mb() -> float:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
 from typing import Any
-
-NICE = 10  # a diagnosis costs a running daemon no results
 
 
 def add(commands: Any) -> None:
@@ -22,8 +19,9 @@ def doctor(args: argparse.Namespace) -> int:
     from edged.cli.output import print_json
     from edged.doctor import diagnose
     from edged.doctor.line import State
+    from edged.processes import lower_priority
 
-    os.nice(NICE)
+    lower_priority()
     lines = diagnose(args.config, args.sandbox)
     wrong = sum(line.state is State.WRONG for line in lines)
     if args.json:

@@ -184,12 +184,12 @@ def _newer_frames(root: Path, manifest: Manifest) -> str:
 def calibrate(args: argparse.Namespace) -> int:
     """Choose the frames that cover most of what a task's cameras or a folder show, and store them."""
     from edged.config import hide_passwords
-    from edged.engines.build.child import lower_priority
     from edged.engines.build.collect import from_folder
     from edged.engines.build.gather import FRAMES_MAX, FRAMES_MIN, write_record
     from edged.engines.build.objects import count_objects
     from edged.engines.build.order import seen_by
     from edged.engines.store import Store, writes
+    from edged.processes import lower_priority
 
     config = _logged(args)
     if not FRAMES_MIN <= args.frames <= FRAMES_MAX:
@@ -307,8 +307,8 @@ def _build_apart(args: argparse.Namespace, wanted: Wanted) -> Mapping[str, Any]:
 
 
 def _build_here(args: argparse.Namespace) -> int:
-    from edged.engines.build.child import error_report, lower_priority
-    from edged.processes import die_with
+    from edged.engines.build.child import error_report
+    from edged.processes import die_with, lower_priority
 
     if args.parent is not None:
         die_with(args.parent)

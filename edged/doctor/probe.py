@@ -20,6 +20,7 @@ from edged.errors import CameraError, EdgedError
 CODECS = ("h264", "hevc", "mjpeg", "av1")
 PACKETS = ("parsebin", "h264parse", "h265parse")  # no compressed stream without
 ELEMENTS = ("nvarguscamerasrc", "nvv4l2decoder", "nvvidconv", "v4l2src", "rtspsrc", *PACKETS, "avdec_h264")
+MPS_ENABLED = 133  # CU_DEVICE_ATTRIBUTE_MPS_ENABLED; drivers before it refuse the question
 
 
 def _library(module: str) -> Callable[[Path], dict[str, Any]]:
@@ -72,9 +73,6 @@ def _jetson_utils(_: Path) -> dict[str, Any]:
     import_module("edged.camera.system_packages").make_importable("jetson_utils_python")
     import_module("jetson_utils_python")
     return {"version": ""}
-
-
-MPS_ENABLED = 133  # CU_DEVICE_ATTRIBUTE_MPS_ENABLED; drivers before it refuse the question
 
 
 def _cuda(_: Path) -> dict[str, Any]:

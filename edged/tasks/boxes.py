@@ -23,7 +23,7 @@ FEW = 64
 _FAR_PX = 1e6
 """No picture is this large: a corner farther out is a network's overflow, not a box."""
 
-_MOST_SCORE = 1.01
+MOST_SCORE = 1.01
 """One, and what rounding may add to it."""
 
 
@@ -52,7 +52,7 @@ class BoxPicker:
         """
         if len(scores) <= FEW:
             return self._pick_few(boxes, scores, class_ids, fit)
-        usable = (np.abs(boxes) < _FAR_PX).all(axis=1) & (scores <= _MOST_SCORE)
+        usable = (np.abs(boxes) < _FAR_PX).all(axis=1) & (scores <= MOST_SCORE)
         usable &= (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
         if self.labels.kept:
             usable &= self.labels.wanted(class_ids)
@@ -86,7 +86,7 @@ class BoxPicker:
             for score, class_id, (x1, y1, x2, y2) in zip(
                 scores.tolist(), class_ids.tolist(), boxes.tolist(), strict=True
             )
-            if score <= _MOST_SCORE and -far < x1 < x2 < far and -far < y1 < y2 < far and (not kept or class_id in kept)
+            if score <= MOST_SCORE and -far < x1 < x2 < far and -far < y1 < y2 < far and (not kept or class_id in kept)
         ]
         left, top, across, down = fit.left, fit.top, fit.scale_x, fit.scale_y
         width, height = float(fit.source_width), float(fit.source_height)

@@ -12,6 +12,7 @@ from edged.errors import BackendUnavailable, ConfigError, foreign
 from edged.geometry import Fit
 from edged.results import Box, Found, Lane, Mask
 from edged.tasks.base import ParserSettings, Parsing
+from edged.tasks.boxes import MOST_SCORE
 from edged.tensor import InputFormat, ModelSpec
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ T = TypeVar("T")
 
 DEPTH_MAX = 16  # of lists and maps in each other, in `attrs`
 INT_MIN, INT_MAX = -(2**63), 2**64 - 1  # that a message can carry
-MOST_SCORE = 1.01  # one, and what rounding may add to it
 
 
 class CheckedClass:

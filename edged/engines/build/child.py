@@ -12,17 +12,11 @@ from typing import Any
 from edged.errors import BackendUnavailable, ConfigError, EdgedError, NoAnswer, UsageError, WorkerFailed
 from edged.processes import python
 
-NICE = 10
 LIMIT_S = 1800.0
 KINDS: dict[int, type[EdgedError]] = {
     WorkerFailed.exit_code: BackendUnavailable,  # what ends a daemon is for a command a device that is not there
     **{kind.exit_code: kind for kind in (UsageError, BackendUnavailable, NoAnswer, ConfigError)},
 }
-
-
-def lower_priority() -> None:
-    """Make this process one that yields to all others; the child calls it."""
-    os.nice(NICE)
 
 
 def error_report(error: EdgedError) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def place(site, task, clip, tmp_path):
 @pytest.fixture
 def build(capsys, monkeypatch):
     """Build all that a configuration wants, in this process; return the place and batch of each."""
-    monkeypatch.setattr("edged.engines.build.child.lower_priority", lambda: None)
+    monkeypatch.setattr("edged.processes.lower_priority", lambda: None)
 
     def child(arguments, what, limit_s):
         sys.stderr.write(capsys.readouterr().err)

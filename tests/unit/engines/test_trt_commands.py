@@ -27,7 +27,7 @@ def place(site, task, clip, tmp_path):
 
 @pytest.fixture
 def engine(place, capsys, monkeypatch):
-    monkeypatch.setattr("edged.engines.build.child.lower_priority", lambda: None)  # this process is no child
+    monkeypatch.setattr("edged.processes.lower_priority", lambda: None)  # this process is no child
 
     def engine(*args, code=0):
         found = main(["--config", str(place), "engine", *args, "--json"])
