@@ -218,6 +218,7 @@ def test_only_so_many_subscriptions_are_remembered_and_none_that_no_topic_begins
     with Flood(publisher.endpoint, chain(long, many)) as flood:
         flood.thread.join(10)
         until(lambda: len(publisher._subscriptions[0]) == REMEMBERED_MAX, what="all that are remembered")
+        until(lambda: gate.told, what="that somebody listens")  # their end is told only to who was told of them
         assert max(map(len, publisher._subscriptions[0])) < TOPIC_MAX
         with Subscriber(publisher.endpoint, "edged/1/det/other/") as late:
             reached(publisher, late, "other")
