@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,9 @@ MOST_BOXES = 10_000
 
 FEW = 64
 """Candidates up to which plain numbers are quicker than numpy's calls."""
+
+Row = tuple[float, int, float, float, float, float]
+"""A candidate in plain numbers: score, class, and x1 y1 x2 y2 in network pixels."""
 
 _FAR_PX = 1e6
 """No picture is this large: a corner farther out is a network's overflow, not a box."""
@@ -51,7 +55,8 @@ class BoxPicker:
             fit: the way back to the source frame.
         """
         if len(scores) <= FEW:
-            return self._pick_few(boxes, scores, class_ids, fit)
+            rows = zip(scores.tolist(), class_ids.tolist(), *boxes.T.tolist(), strict=True)
+            return self._pick_few(rows, fit)
         usable = (np.abs(boxes) < _FAR_PX).all(axis=1) & (scores <= MOST_SCORE)
         usable &= (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
         if self.labels.kept:
@@ -73,20 +78,22 @@ class BoxPicker:
             if x2 > x1 and y2 > y1
         )
 
-    def _pick_few(
-        self,
-        boxes: NDArray[np.floating],
-        scores: NDArray[np.floating],
-        class_ids: NDArray[np.integer],
-        fit: Fit,
-    ) -> tuple[Box, ...]:
+    def pick_rows(self, rows: Sequence[Row], fit: Fit) -> tuple[Box, ...]:
+        """Do the same for candidates in plain numbers."""
+        if len(rows) <= FEW:
+            return self._pick_few(rows, fit)
+        scores, class_ids, *corners = map(np.array, zip(*rows, strict=True))
+        return self.pick(np.stack(corners, axis=1), scores, class_ids, fit)
+
+    def _pick_few(self, candidates: Iterable[Row], fit: Fit) -> tuple[Box, ...]:
         kept, name, far = self.labels.kept, self.labels.name, _FAR_PX
         rows = [
-            (score, class_id, x1, y1, x2, y2)
-            for score, class_id, (x1, y1, x2, y2) in zip(
-                scores.tolist(), class_ids.tolist(), boxes.tolist(), strict=True
-            )
-            if score <= MOST_SCORE and -far < x1 < x2 < far and -far < y1 < y2 < far and (not kept or class_id in kept)
+            row
+            for row in candidates
+            if row[0] <= MOST_SCORE
+            and -far < row[2] < row[4] < far
+            and -far < row[3] < row[5] < far
+            and (not kept or row[1] in kept)
         ]
         left, top, across, down = fit.left, fit.top, fit.scale_x, fit.scale_y
         width, height = float(fit.source_width), float(fit.source_height)
