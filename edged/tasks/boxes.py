@@ -82,8 +82,8 @@ class BoxPicker:
         """Do the same for candidates in plain numbers."""
         if len(rows) <= FEW:
             return self._pick_few(rows, fit)
-        scores, class_ids, *corners = map(np.array, zip(*rows, strict=True))
-        return self.pick(np.stack(corners, axis=1), scores, class_ids, fit)
+        table = np.array(rows, np.float32)
+        return self.pick(table[:, 2:], table[:, 0], table[:, 1].astype(np.intp), fit)
 
     def _pick_few(self, candidates: Iterable[Row], fit: Fit) -> tuple[Box, ...]:
         kept, name, far = self.labels.kept, self.labels.name, _FAR_PX

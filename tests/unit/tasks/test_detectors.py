@@ -16,6 +16,7 @@ from edged.geometry import Fit, fit_frame
 from edged.results import Box
 from edged.tasks import PARSERS
 from edged.tasks.base import Parser, ParserSettings
+from edged.tasks.boxes import FEW
 from edged.tensor import ModelSpec, TensorSpec
 
 LABELS = ("car", "person", "sign")
@@ -129,6 +130,23 @@ def test_fastestdet() -> None:
     )
     parser = make("fastestdet", model(out(1, 8, 6, 8)))
     assert same(parser.parse({"output0": grid}, 0, STRETCH).boxes, [wanted])
+
+
+def test_fastestdet_with_a_candidate_in_every_cell() -> None:
+    rows, columns = 10, 12
+    grid = np.random.default_rng(3).uniform(0.3, 1, (1, 8, rows, columns)).astype(np.float32)
+    grid[0, 1:5] = grid[0, 1:5] * 2 - 1.3
+    wanted = []
+    for row, column in np.ndindex(rows, columns):
+        objectness, b0, b1, b2, b3, *classes = grid[0, :, row, column].tolist()
+        label = LABELS[int(np.argmax(classes))]
+        centre = (math.tanh(b0) + column) / columns * 128, (math.tanh(b1) + row) / rows * 96
+        size = 128 / (1 + math.exp(-b2)), 96 / (1 + math.exp(-b3))
+        wanted.append(expect(STRETCH, label, objectness**0.6 * max(classes) ** 0.4, centre, size))
+    wanted = sorted((box for box in wanted if box.score >= 0.5), key=lambda box: -box.score)
+    assert len(wanted) > FEW
+    parser = make("fastestdet", model(out(1, 8, rows, columns)), score_min=0.5, iou_max=1.0)
+    assert same(parser.parse({"output0": grid}, 0, STRETCH).boxes, wanted)
 
 
 def test_detr_with_a_last_class_for_nothing() -> None:

@@ -115,6 +115,12 @@ def test_the_quick_way_to_boxes_is_the_other_one(made, iou_max, kept):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(boxes_module, "FEW", -1)
         slow = picker.pick(boxes, scores, classes, fit)
-    assert [box.label for box in quick] == [box.label for box in slow]
-    for one, two in zip(quick, slow, strict=True):
-        assert (one.x1, one.y1, one.x2, one.y2, one.score) == pytest.approx((two.x1, two.y1, two.x2, two.y2, two.score))
+        plain = picker.pick_rows([*zip(scores.tolist(), classes.tolist(), *boxes.T.tolist(), strict=True)], fit)
+    for found in (quick, plain):
+        assert [box.label for box in found] == [box.label for box in slow]
+        for one, two in zip(found, slow, strict=True):
+            assert _numbers(one) == pytest.approx(_numbers(two))
+
+
+def _numbers(box):
+    return box.x1, box.y1, box.x2, box.y2, box.score
