@@ -23,9 +23,9 @@ ELEMENTS = ("nvarguscamerasrc", "nvv4l2decoder", "nvvidconv", "v4l2src", "rtspsr
 MPS_ENABLED = 133  # CU_DEVICE_ATTRIBUTE_MPS_ENABLED; drivers before it refuse the question
 
 
-def _library(module: str) -> Callable[[Path], dict[str, Any]]:
+def _library(module: str, version: str = "__version__") -> Callable[[Path], dict[str, Any]]:
     def probe(_: Path) -> dict[str, Any]:
-        return {"version": str(getattr(import_module(module), "__version__", ""))}
+        return {"version": str(getattr(import_module(module), version, ""))}
 
     return probe
 
@@ -166,7 +166,7 @@ PROBES: Mapping[str, Callable[[Path], dict[str, Any]]] = {
     "onnxruntime": _onnxruntime,
     "av": _av,
     "cv2": _library("cv2"),
-    "pycuda": _library("pycuda"),
+    "pycuda": _library("pycuda", "VERSION_TEXT"),
     "cuda.bindings": _cuda_bindings,
     "nvrtc": _nvrtc,
     "nvdec": _nvdec,
