@@ -14,12 +14,12 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import zmq
 
 from edged.errors import BackendUnavailable, EdgedError, NoAnswer, UsageError
+from edged.publish.keys import CurveKeys
 from edged.publish.received import (
     Detection,
     FrameGroup,
@@ -62,15 +62,6 @@ class CommandRefused(EdgedError):
     def __init__(self, code: str, message: str, faults: Sequence[Mapping[str, Any]] = ()) -> None:
         super().__init__(message)
         self.code, self.faults = code, faults
-
-
-@dataclass(frozen=True)
-class CurveKeys:
-    """Keys for an encrypted endpoint: the daemon's public key, and this client's pair, Z85 text of 40 characters."""
-
-    server_public: str
-    public: str
-    secret: str = field(repr=False)
 
 
 class Subscriber:

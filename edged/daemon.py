@@ -139,6 +139,7 @@ class Daemon:
                 "task.list": taking((), self._task_list),
                 "task.activate": taking(("tasks",), self._activate),
                 "task.deactivate": taking(("tasks",), self._deactivate),
+                "task.auto": taking(("tasks",), self._auto),
                 "camera.list": taking((), self._camera_list),
                 "signal.list": taking((), self._signals.listing),
             }
@@ -343,6 +344,11 @@ class Daemon:
 
     def _deactivate(self, args: Mapping[str, Any]) -> dict[str, Any]:
         self._activation.command(self._activation.check(args.get("tasks")), active=False)
+        self._replan()
+        return self._task_list({})
+
+    def _auto(self, args: Mapping[str, Any]) -> dict[str, Any]:
+        self._activation.take_back(args.get("tasks"))
         self._replan()
         return self._task_list({})
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from edged.cli.ask import add_endpoint, ask
+from edged.cli.ask import add_endpoint, ask, keys_of
 from edged.cli.output import print_json, print_table
 from edged.errors import NoAnswer, UsageError
 
@@ -78,7 +78,7 @@ def run_stream(args: argparse.Namespace) -> int:
     from edged.client import Control
 
     stream = _Stream()
-    with Control(args.connect) as control:
+    with Control(args.connect, curve=keys_of(args)) as control:
         for number, line in enumerate(sys.stdin, 1):
             if not line.strip():
                 continue

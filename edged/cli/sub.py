@@ -7,6 +7,7 @@ import sys
 import time
 from typing import Any
 
+from edged.cli.ask import add_connection, keys_of
 from edged.cli.output import print_json
 
 TIME_MAX_S = 1e6  # as long as ZeroMQ can wait
@@ -15,7 +16,7 @@ TIME_MAX_S = 1e6  # as long as ZeroMQ can wait
 def add(commands: Any) -> None:
     """Add the command."""
     command = commands.add_parser("sub", help="subscribe and print messages, one line each")
-    command.add_argument("--connect", metavar="ENDPOINT", help="where the daemon publishes")
+    add_connection(command, "where the daemon publishes")
     command.add_argument("--topic", metavar="PREFIX", default="edged/1/det/", help="default: %(default)s")
     command.add_argument("--count", type=_count, metavar="N", help="end after N messages")
     command.add_argument("--seconds", type=_seconds, metavar="S", help="end after S seconds")
@@ -46,7 +47,7 @@ def sub(args: argparse.Namespace) -> int:
 
     until_s = None if args.seconds is None else time.monotonic() + args.seconds
     printed = 0
-    with Subscriber(args.connect, args.topic) as subscriber:
+    with Subscriber(args.connect, args.topic, curve=keys_of(args)) as subscriber:
         if not somebody_listens(subscriber.endpoint):  # ZeroMQ connects when a daemon comes
             text = f"edged: no edged answers at {subscriber.endpoint}; is it running (edged run)? Waiting for it"
             print(text, file=sys.stderr, flush=True)

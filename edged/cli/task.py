@@ -1,4 +1,4 @@
-"""`edged task list|activate|deactivate`: the task set while it runs."""
+"""`edged task list|activate|deactivate|auto`: the task set while it runs."""
 
 from __future__ import annotations
 
@@ -8,24 +8,30 @@ from typing import Any
 from edged.cli.ask import add_endpoint, ask
 from edged.cli.output import print_json, print_table
 
+SWITCHES = {
+    "activate": "activate tasks, until `auto` or the daemon's end",
+    "deactivate": "deactivate tasks, until `auto` or the daemon's end",
+    "auto": "take `activate` and `deactivate` back: the tasks' rules, subscribers or `active` decide again",
+}
+
 
 def add(commands: Any) -> None:
     """Add the command group."""
-    group = commands.add_parser("task", help="list, activate or deactivate tasks").add_subparsers(
+    group = commands.add_parser("task", help="list tasks, and switch them by hand").add_subparsers(
         dest="action", required=True, metavar="ACTION"
     )
     listing = group.add_parser("list", help="every task: state, rate, cameras, why")
     add_endpoint(listing)
     listing.set_defaults(run=lambda args: show(args, ask(args, "task.list")))
-    for action in ("activate", "deactivate"):
-        command = group.add_parser(action, help=f"{action} tasks until the daemon ends")
+    for action, text in SWITCHES.items():
+        command = group.add_parser(action, help=text)
         command.add_argument("tasks", nargs="+", metavar="NAME")
         add_endpoint(command)
         command.set_defaults(run=switch)
 
 
 def switch(args: argparse.Namespace) -> int:
-    """Activate or deactivate, and print the task set that results, with what the machine can give to new tasks."""
+    """Switch tasks, and print the task set that results, with what the machine can give to new tasks."""
     result = ask(args, f"task.{args.action}", tasks=args.tasks)
     show(args, result)
     if not args.json:

@@ -12,9 +12,9 @@ from pathlib import Path
 import zmq
 from zmq.auth.certs import load_certificates
 from zmq.auth.thread import ThreadAuthenticator
-from zmq.utils import z85
 
 from edged.errors import ConfigError
+from edged.publish.keys import is_key
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,9 @@ class Guard:
 
 def _public_key(secret_key: str) -> bytes:
     """Return the public half of a secret key, empty when it is none."""
-    key = secret_key.encode()
+    if not is_key(secret_key):
+        return b""
     try:
-        return zmq.curve_public(key) if len(key) == 40 and len(z85.decode(key)) == 32 else b""
-    except (ValueError, KeyError, IndexError, zmq.ZMQError):
+        return zmq.curve_public(secret_key.encode())
+    except zmq.ZMQError:
         return b""

@@ -26,7 +26,7 @@ PATIENCE = 3.0  # a result counts for three intervals of its task's granted rate
 
 
 class Activation:
-    """The active set. A command outweighs everything else until the daemon ends.
+    """The active set. A command outweighs everything else until it is taken back, or the daemon ends.
 
     One thread's use, save for `noted` and `listened_to`.
 
@@ -102,6 +102,11 @@ class Activation:
     def command(self, tasks: Any, active: bool) -> None:
         """Activate or deactivate tasks, all of them or, where `check` finds a fault, none."""
         self._commanded.update(dict.fromkeys(self.check(tasks), active))
+
+    def take_back(self, tasks: Any) -> None:
+        """Let what the configuration says decide about tasks again, all of them or, with a fault, none."""
+        for name in self.check(tasks):
+            self._commanded.pop(name, None)
 
     def listened_to(self, tasks: frozenset[str]) -> None:
         """Take note of the tasks whose results somebody subscribes to. May be called from any thread."""

@@ -146,6 +146,11 @@ def test_a_command_outweighs_a_rule(running):
         reason = "deactivated by command, which outweighs when: wipers"
         assert (task["state"], task["reason"]) == ("inactive", reason)
         time.sleep(0.02)
+    done = edged("task", "auto", "outweighed", rundir=running.rundir)
+    assert done.returncode == 0, done.stderr
+    becomes(running, "outweighed", "active", "when is true: wipers", renew={"wipers": True})
+    with pytest.raises(CommandRefused, match="no task 'outweighd'; did you mean 'outweighed'"):
+        running.request("task.auto", tasks=["outweighd"])
 
 
 def test_a_task_follows_the_results_of_another_and_another_follows_it(running):

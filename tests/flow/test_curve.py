@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import socket
+import subprocess
+import sys
 
 import pytest
 import zmq
@@ -75,6 +78,28 @@ def test_a_known_key_hears_and_commands_an_unknown_one_and_none_do_not(guarded, 
     until(lambda: running.task("near")["rate_hz"] > 15, what="the daemon goes on")
 
 
+def test_commands_connect_with_keys_from_files(guarded, daemon, tmp_path):
+    make, (publish, control), (known, _) = guarded
+    running = daemon(make())
+    until(lambda: running.task("near")["rate_hz"] > 5, what="results")
+    server = f"--server-key={known.server_public}"  # which may begin with a dash
+    keys = [server, "--client-key", str(tmp_path / "keys" / "known.key_secret")]
+    heard = edged("sub", "--connect", publish, *keys, "--count", "3", "--seconds", "10")
+    assert (heard.returncode, heard.stdout.count("edged/1/det/near/front")) == (0, 3), heard.stderr
+    listed = edged("task", "list", "--json", "--connect", control, *keys)
+    assert json.loads(listed.stdout)["tasks"][0]["task"] == "near", listed.stderr
+    stream = [sys.executable, "-m", "edged", "signal", "stream", "--connect", control, *keys]
+    assert subprocess.run(stream, input="speed_mps=3\n", text=True, timeout=30, check=False).returncode == 0
+    stranger = [server, "--client-key", str(tmp_path / "keys" / "unknown.key_secret")]
+    assert edged("sub", "--connect", publish, *stranger, "--seconds", "1").returncode == 75
+    for given in (keys, ["--connect", publish, server], ["--connect", publish, *keys[1:]]):
+        refused = edged("sub", *given, "--seconds", "1")
+        assert (refused.returncode, refused.stderr) == (
+            2,
+            "edged: an endpoint behind CURVE needs --connect, --server-key and --client-key, all three\n",
+        )
+
+
 def test_a_reload_lets_new_clients_in_and_those_who_were_taken_away_no_longer(guarded, daemon, tmp_path):
     make, (publish, control), (known, unknown) = guarded
     keys = tmp_path / "keys"
@@ -110,6 +135,7 @@ def test_a_bad_key_or_an_empty_folder_is_refused_by_check_and_run_with_its_line(
     empty = tmp_path / "empty"
     empty.mkdir()
     for config, said in (
+        (make(secret="%" * 40), "publish.curve.server_secret: is no CURVE secret key"),
         (make(secret="planted-secret"), "publish.curve.server_secret: is no CURVE secret key"),
         (make(allowed=empty), f"publish.curve.allowed_clients: {empty} has no *.key file: "),
         (make(allowed=tmp_path / "none"), f"publish.curve.allowed_clients: {tmp_path / 'none'}: "),

@@ -39,6 +39,19 @@ def test_a_command_outweighs_it(activation):
     assert activation.of("asked") == (False, "deactivated by command")
 
 
+def test_a_command_that_is_taken_back_leaves_the_configuration_to_decide(activation):
+    activation.command(["on", "off", "asked"], active=True)
+    activation.command(["on"], active=False)
+    activation.take_back(["on", "asked"])
+    activation.take_back(["on"])  # of which nothing is commanded any more
+    assert activation.of("on") == (True, "configured")
+    assert activation.of("off") == (True, "activated by command")
+    assert activation.of("asked") == (False, "nobody subscribes")
+    with pytest.raises(UsageError, match="no task 'of'; did you mean 'off'"):
+        activation.take_back(["off", "of"])
+    assert activation.of("off") == (True, "activated by command"), "with a fault none is"
+
+
 def test_a_subscriber_wakes_a_task_that_asks_for_one(activation):
     activation.listened_to(frozenset({"asked", "off", "unknown"}))
     assert activation.of("asked") == (True, "somebody subscribes")
