@@ -11,7 +11,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edged.camera import check_backend
+from edged.camera import NATIVE, asks_native, check_backend
 from edged.config import Config, ControlConfig, PublishConfig, Secrets, TaskConfig, config_error
 from edged.config.faults import Fault
 from edged.engines import ARRANGERS, ENGINES
@@ -293,11 +293,15 @@ def assemble(config: Config, running: Assembled = NOTHING, tasks: Container[str]
 
 def _assembled(assembly: _Assembly, config: Config, tasks: Container[str]) -> Assembled:
     for name, camera in config.cameras.items():
+        special = asks_native(str(camera.source), camera.pixel_format, camera.controls)
         for backend in camera.backend:
             try:
                 check_backend(backend, camera.source.scheme)
             except ConfigError as exc:
                 assembly.faults.append(config.fault("camera", name, "backend", str(exc)))
+        if special and camera.backend and NATIVE.isdisjoint(camera.backend):
+            text = f"{special}: known to {' and '.join(sorted(NATIVE))} only, got {', '.join(camera.backend)}"
+            assembly.faults.append(config.fault("camera", name, "backend", text))
     for name, task in config.tasks.items():
         if name in tasks:
             assembly.add(name, task)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from edged.assembly import Lineup
-from edged.camera import NATIVE, ON_DEVICE, ORDER, SOURCES
+from edged.camera import NATIVE, ON_DEVICE, ORDER, SOURCES, asks_native
 from edged.camera.base import CameraSource, Opening
 from edged.camera.counter import FrameCounter
 from edged.camera.opener import Opener
@@ -100,7 +100,7 @@ def source_opener(camera: str, config: CameraConfig, secrets: Secrets, gpu: int 
     says why, each time.
     """
     order = config.backend or ORDER[config.source.scheme]
-    special = _only_native(config)
+    special = asks_native(str(config.source), config.pixel_format, config.controls)
     opening = replace(_opening(camera, config, secrets), gpu=gpu or 0)
     missing: list[str] = []
     usable: list[tuple[str, Callable[[], CameraSource]]] = []
@@ -118,13 +118,6 @@ def source_opener(camera: str, config: CameraConfig, secrets: Secrets, gpu: int 
         except BackendUnavailable as exc:
             missing.append(str(exc))
     return Opener(camera, usable or [("none", partial(_unavailable, "; ".join(missing)))])
-
-
-def _only_native(config: CameraConfig) -> str:
-    """Return what a camera's configuration asks for that only V4L2's own back ends do."""
-    bus = config.source.scheme == "v4l2" and config.source.rest.startswith("bus:")
-    asked = {"bus address": bus, "pixel_format": bool(config.pixel_format), "controls": bool(config.controls)}
-    return ", ".join(name for name, there in asked.items() if there)
 
 
 def _opening(camera: str, config: CameraConfig, secrets: Secrets) -> Opening:

@@ -54,6 +54,13 @@ NATIVE = frozenset({"v4l2", "v4l2_isolated"})
 """Back ends that know a V4L2 camera's bus address, pixel formats and controls."""
 
 
+def asks_native(source: str, pixel_format: str | None, controls: Mapping[str, object]) -> str:
+    """Return what a camera asks for that only `NATIVE` back ends know, in words; empty where it asks for none of it."""
+    bus = source.startswith("v4l2:bus:")
+    asked = {"bus address": bus, "pixel_format": bool(pixel_format), "controls": bool(controls)}
+    return ", ".join(name for name, there in asked.items() if there)
+
+
 def check_backend(name: str, scheme: str) -> None:
     """Raise `ConfigError` for a back end that does not exist, or that serves no source of a scheme."""
     SOURCES.check(name)

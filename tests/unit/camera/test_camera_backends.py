@@ -44,6 +44,28 @@ def test_a_back_end_of_another_scheme_is_a_fault_before_a_camera_is_opened(backe
     assert total == "1 fault(s); nothing was started"
 
 
+@pytest.mark.parametrize(
+    ("camera", "asked"),
+    [
+        ({"source": "v4l2:bus:usb-0000:00:14.0-2"}, "bus address"),
+        ({"source": "v4l2:/dev/video7", "controls": {"gain": 3}, "pixel_format": "MJPG"}, "pixel_format, controls"),
+    ],
+)
+def test_what_only_v4l2s_own_back_ends_know_is_a_fault_of_an_order_without_them(camera, asked, site, task):
+    def faults(*backend):
+        config = site({"front": {**camera, "backend": list(backend)}}, {"t": task("front")})
+        try:
+            assemble(load_config(config))
+        except ConfigError as exc:
+            return str(exc)
+        return ""
+
+    said = f": cameras.front.backend: {asked}: known to v4l2 and v4l2_isolated only, got pyav, gstreamer\n"
+    assert said in faults("pyav", "gstreamer")
+    for one in (["pyav", "v4l2"], ["v4l2_isolated"]):
+        assert faults(*one) == ""
+
+
 def test_the_doctor_says_so_too():
     camera = {"id": "front", "scheme": "file", "place": "/", "backend": ["v4l2"]}
     answers = {name: Answer() for name in ("av", "nvdec", "gstreamer", "jetson_utils")}
