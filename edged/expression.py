@@ -14,13 +14,12 @@ float. The parser writes Python source out of nothing but its own tokens; that i
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from edged.errors import EdgedError
+from edged.errors import EdgedError, did_you_mean
 
 CHARS_MAX = 1000
 DEPTH_MAX = 32
@@ -112,8 +111,7 @@ def parse(text: str, names: Mapping[str, Kind]) -> Expression:
 def _nearest(name: str, known: Iterable[str]) -> str:
     """Return the end of a message about an unknown name: the nearest known one, else all of them."""
     names = sorted(known)
-    near = difflib.get_close_matches(name.lower()[:64], names, n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(names)}"
+    return f"; {did_you_mean(name, names) or 'there are ' + ', '.join(names)}"
 
 
 def _finite(number: float) -> float:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
-from edged.errors import BackendUnavailable, ConfigError, foreign
+from edged.errors import BackendUnavailable, ConfigError, did_you_mean, foreign
 
 T = TypeVar("T")
 
@@ -77,8 +76,7 @@ class Registry(Generic[T]):
     def check(self, name: str) -> None:
         """Raise `ConfigError` for an unknown name, without importing anything."""
         if name not in self.names():
-            near = difflib.get_close_matches(name, self.names(), n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(self.names())}"
+            hint = did_you_mean(name, self.names()) or f"choose from {', '.join(self.names())}"
             raise ConfigError(f"unknown {self.kind} {name!r}; {hint}")
 
     def _plugins(self) -> dict[str, EntryPoint]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from edged.cli.engine_output import print_engines, print_figures, print_manifest, print_record, speedup
 from edged.cli.engine_wanted import NO_BUILD, Wanted, builder_of, must_want, needs_none, request_of, wanted_engines
 from edged.cli.output import print_json
-from edged.errors import BackendUnavailable, CameraError, ConfigError, EdgedError, UsageError, foreign
+from edged.errors import BackendUnavailable, CameraError, ConfigError, EdgedError, UsageError, did_you_mean, foreign
 
 if TYPE_CHECKING:
     from edged.assembly import Arrangements
@@ -401,8 +400,7 @@ def _config(args: argparse.Namespace) -> Config:
     config = load_config(args.config)
     for name in [getattr(args, "task", None), *getattr(args, "tasks", ())]:
         if name is not None and name not in config.tasks:
-            near = difflib.get_close_matches(name, config.tasks, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(config.tasks)}"
+            hint = did_you_mean(name, config.tasks) or f"there are {', '.join(config.tasks)}"
             raise UsageError(f"no task {name!r}; {hint}")
     return config
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
 from edged.config.credentials import SECRETS_FILE
 from edged.config.faults import Fault
 from edged.config.scalars import NAME, NAME_RULE
 from edged.config.text import show
+from edged.errors import did_you_mean
 
 EDGED = "edged.yaml"
 CAMERAS = "cameras.yaml"
@@ -63,8 +63,8 @@ def _misspelt(directory: Path, names: set[str], faults: list[Fault]) -> None:
         path = str(directory / name)
         if name.lower().endswith(".yml") and f"{name[:-4].lower()}.yaml" in known:
             faults.append(Fault(path, 1, (), f"rename it to {name[:-4].lower()}.yaml"))
-        elif near := difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.8):
-            faults.append(Fault(path, 1, (), f"is not read; did you mean {near[0]!r}?"))
+        elif hint := did_you_mean(name, known, cutoff=0.8):
+            faults.append(Fault(path, 1, (), f"is not read; {hint}"))
 
 
 def _task_files(directory: Path, names: set[str], faults: list[Fault]) -> dict[str, Path]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
+
+from edged.errors import did_you_mean
 
 SHOWN_MAX = 80
 LOOKED_AT_MAX = 4096
@@ -54,9 +55,8 @@ def _plain(value: object) -> str:
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return the end of a message about an unknown name: the nearest known one, else all of them."""
     names = sorted(known)
-    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.6)
-    if near:
-        return f"; did you mean {near[0]!r}?"
+    if hint := did_you_mean(name, names):
+        return f"; {hint}"
     return f"; allowed: {_some(names)}" if names else ""
 
 

@@ -22,13 +22,12 @@ The first of a stream is served at once, those that follow within 50 ms of each 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from edged.config.text import show
-from edged.errors import UsageError
+from edged.errors import UsageError, did_you_mean
 from edged.publish.wire import VERSION, unpack
 
 Serve = Callable[[Mapping[str, Any]], Any]
@@ -107,9 +106,8 @@ def check_arguments(args: Mapping[str, Any], names: Collection[str] = ()) -> Non
     """Raise `UsageError` for an argument of another name than these."""
     for name in args:
         if name not in names:
-            near = difflib.get_close_matches(str(name)[:TEXT_MAX], names, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise UsageError(f"no argument {show(name)}; {hint}there are {', '.join(names) or 'none'}")
+            hint = did_you_mean(str(name), names)
+            raise UsageError(f"no argument {show(name)}; {hint and hint + ' '}there are {', '.join(names) or 'none'}")
 
 
 def answer(request_id: Any, result: Any) -> dict[str, Any]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from edged.config import TaskConfig
-from edged.errors import UsageError
+from edged.errors import UsageError, did_you_mean
 from edged.scheduler.rules import (
     Rule,
     RuleState,
@@ -94,9 +93,8 @@ class Activation:
             raise UsageError(f"tasks must be a list of task names; there are {', '.join(self._tasks)}")
         for name in tasks:
             if name not in self._tasks:
-                near = difflib.get_close_matches(name, self._tasks, n=1)
-                hint = f"did you mean {near[0]!r}? " if near else ""
-                raise UsageError(f"no task {name[:64]!r}; {hint}there are {', '.join(self._tasks)}")
+                hint = did_you_mean(name, self._tasks)
+                raise UsageError(f"no task {name[:64]!r}; {hint and hint + ' '}there are {', '.join(self._tasks)}")
         return list(tasks)
 
     def command(self, tasks: Any, active: bool) -> None:

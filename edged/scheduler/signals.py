@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -10,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edged.config.text import show
-from edged.errors import UsageError
+from edged.errors import UsageError, did_you_mean
 from edged.expression import Kind, Value
 from edged.scheduler.rules import Rule, Truth, truth_of
 from edged.signals import KINDS, SIGNALS
@@ -208,9 +207,8 @@ def _checked(name: Any, value: Any, kinds: Mapping[str, Kind]) -> Value:
 
 
 def _unknown(name: Any, kinds: Mapping[str, Kind]) -> str:
-    near = difflib.get_close_matches(str(name)[:64], kinds, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"no signal {show(name)}; {hint}there are {', '.join(sorted(kinds))}"
+    hint = did_you_mean(str(name), kinds)
+    return f"no signal {show(name)}; {hint and hint + ' '}there are {', '.join(sorted(kinds))}"
 
 
 def _described(name: str, kind: Kind) -> dict[str, Any]:

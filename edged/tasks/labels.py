@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edged.errors import ConfigError
+from edged.errors import ConfigError, did_you_mean
 from edged.tasks.base import ParserSettings
 
 
@@ -43,8 +42,7 @@ def read_labels(parser: str, settings: ParserSettings, count: int | None) -> Lab
         raise ConfigError(f"parser {parser!r}: keep needs labels, this model does not tell its classes")
     for name in settings.keep:
         if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"labels are {_some(names)}"
+            hint = did_you_mean(name, names) or f"labels are {_some(names)}"
             raise ConfigError(f"keep has {name!r}, which is no label; {hint}")
     return Labels(names, tuple(i for i, name in enumerate(names) if name in settings.keep))
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edged.errors import ConfigError
+from edged.errors import ConfigError, did_you_mean
 
 
 class Options:
@@ -69,10 +68,9 @@ class Options:
         """Refuse options that were not read."""
         for name in self._values:
             if name not in self._known:
-                near = difflib.get_close_matches(str(name), self._known, n=1)
-                hint = f"did you mean {near[0]!r}? " if near else ""
-                allowed = ", ".join(sorted(self._known))
-                raise ConfigError(f"parser {self._parser!r} has no option {name!r}; {hint}allowed: {allowed}")
+                hint, allowed = did_you_mean(str(name), self._known), ", ".join(sorted(self._known))
+                text = f"parser {self._parser!r} has no option {name!r}; {hint and hint + ' '}allowed: {allowed}"
+                raise ConfigError(text)
 
 
 def is_numbers(value: object) -> bool:
