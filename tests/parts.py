@@ -183,21 +183,27 @@ def number_in(detections: Any) -> int:
 
 
 def schema_faults(schema: dict[str, Any], value: Any, at: str = "message") -> list[str]:
-    """Return what a value has against a JSON Schema; of its keywords, those that ours uses."""
+    """Return what a value has against a JSON Schema, of its keywords those that ours uses, and keys it leaves out."""
     python = {"object": dict, "array": (list, tuple), "integer": int, "number": (int, float), "string": str}
+    python |= {"boolean": bool, "null": type(None)}
     known = {"title", "description", "type", "properties", "required", "additionalProperties", "items", "const", "enum"}
     known |= {"minimum", "maximum", "minItems", "maxItems"}
     faults = [f"{at}: the schema has {key}, which this test does not know" for key in schema.keys() - known]
-    if "type" in schema and (not isinstance(value, python[schema["type"]]) or isinstance(value, bool)):
-        return [*faults, f"{at}: {value!r} is no {schema['type']}"]
+    kinds = schema.get("type", [])
+    kinds = [kinds] if isinstance(kinds, str) else kinds
+    kind_of = {name for name, types in python.items() if isinstance(value, types)}
+    if kinds and not kind_of.intersection(kinds) - ({"integer", "number"} if isinstance(value, bool) else set()):
+        return [*faults, f"{at}: {value!r} is no {' or '.join(kinds)}"]
     if "const" in schema and value != schema["const"] or "enum" in schema and value not in schema["enum"]:
         faults.append(f"{at}: {value!r} is not allowed")
     if not schema.get("minimum", value) <= value <= schema.get("maximum", value) if "minimum" in schema else False:
         faults.append(f"{at}: {value!r} is out of range")
     if isinstance(value, dict):
         faults += [f"{at}: no {key}" for key in schema.get("required", ()) if key not in value]
+        described = schema.get("properties", value)
         for key, one in value.items():
             below = schema.get("properties", {}).get(key, schema.get("additionalProperties", {}))
+            faults += [f"{at}: the schema has no {key}"] if key not in described else []
             faults += schema_faults(below, one, f"{at}.{key}")
     if isinstance(value, (list, tuple)):
         if not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value)):

@@ -17,7 +17,7 @@ def schema(_: argparse.Namespace) -> int:
     """Print one document with `configuration` and `messages`."""
     from edged.cli.output import print_json
     from edged.config import json_schema
-    from edged.publish.wire import SCHEMA
+    from edged.publish.schema import SCHEMA
 
     print_json({"configuration": json_schema(), "messages": SCHEMA}, indent=2)
     return 0

@@ -21,7 +21,7 @@ from parts import edged, schema_faults, until
 from edged.cli import main
 from edged.client import CommandRefused
 from edged.config.models import CAMERAS_MAX
-from edged.publish.wire import SCHEMA
+from edged.publish.schema import SCHEMA
 
 
 @pytest.fixture(scope="module")

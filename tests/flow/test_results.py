@@ -16,7 +16,7 @@ import pytest
 import zmq
 from parts import number_in, schema_faults, until
 
-from edged.publish.wire import SCHEMA
+from edged.publish.schema import SCHEMA
 
 FRAMES, RATE = 100, 20
 

@@ -8,7 +8,7 @@ from collections import defaultdict
 import pytest
 from parts import schema_faults, until
 
-from edged.publish.wire import SCHEMA
+from edged.publish.schema import SCHEMA
 
 RATE = 25
 INTERVAL_NS = 1_000_000_000 // RATE

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from parts import HEIGHT, WIDTH, edged, number_of, painted, schema_faults, until
 
-from edged.publish.wire import SCHEMA
+from edged.publish.schema import SCHEMA
 
 RATE, FRAMES = 25, 50
 FISHEYE_PX, FIELD_DEG = 480, 185.0

@@ -11,8 +11,8 @@ from edged.plan import CameraState
 from edged.plan import TaskState as State
 from edged.publish.publisher import Publisher
 from edged.publish.received import task_result, task_state
+from edged.publish.schema import SCHEMA
 from edged.publish.wire import (
-    SCHEMA,
     pack,
     result_message,
     result_topic,

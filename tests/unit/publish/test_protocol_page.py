@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edged.errors import EdgedError
-from edged.publish.wire import SCHEMA
+from edged.publish.schema import SCHEMA
 
 PAGE = (Path(__file__).parents[3] / "docs/protocol.md").read_text()
 
@@ -17,9 +17,9 @@ def rows(schema, above=""):
     """Yield each key below a schema, with dots, and what is said of it."""
     for name, one in schema["properties"].items():
         yield above + name, ("" if name in schema["required"] else "optional: ") + one["description"]
-        below = one.get("items", one)
-        if "properties" in below:
-            yield from rows(below, f"{above}{name}{'[]' if 'items' in one else ''}.")
+        for below, at in ((one, ""), (one.get("items", {}), "[]"), (one.get("additionalProperties", {}), ".CAMERA")):
+            if "properties" in below:
+                yield from rows(below, f"{above}{name}{at}.")
 
 
 def table(head):
