@@ -130,7 +130,7 @@ _DEVICE_ROW = _object(
         "parallel": _number("inferences at a time that the capacity reckons with"),
         "workers": _count("threads"),
         "busy_s": _number("seconds that they were at work, all together, since the start"),
-        "note": _text("why its capacity is not what its share says, if so"),
+        "note": _text("why it can do less than it could, such as a clock that is capped"),
     }
 )
 _ENGINE_ROW = _object(
@@ -336,7 +336,7 @@ SCHEMA: dict[str, Any] = {
                     {
                         "decode": _number("in the cameras' threads"),
                         "convert": _number("bringing frames to the networks' size and colours"),
-                        "infer": _number("inference, and waiting for it"),
+                        "infer": _number("inference, in the workers' threads"),
                         "parse": _number("making findings of outputs"),
                         "total": _number("of all its processes, with all that is none of these"),
                     },
