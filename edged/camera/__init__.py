@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from edged.camera.base import CameraSource
 from edged.errors import ConfigError
@@ -38,7 +39,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
     "shm": ("shm",),
     "scene": ("scene",),
 }
-"""Which back ends serve a source's scheme, best first, when its camera names none."""
+"""Which back ends serve a source's scheme, best first, when its camera names none; see `order_of`."""
 
 NAMED: Mapping[str, tuple[str, ...]] = {
     "file": ("jetson_utils",),
@@ -52,6 +53,24 @@ ON_DEVICE = frozenset({"nvdec"})
 
 NATIVE = frozenset({"v4l2", "v4l2_isolated"})
 """Back ends that know a V4L2 camera's bus address, pixel formats and controls."""
+
+
+JETSON_DECODER = (Path("/dev/v4l2-nvdec"), Path("/dev/nvhost-nvdec"))
+"""One of them is there where GStreamer's decoder is the board's own."""
+
+
+def order_of(scheme: str, clock_synced: bool = False) -> tuple[str, ...]:
+    """Return the back ends that serve a scheme on this machine, best first, for a camera that names none.
+
+    On a Jetson GStreamer decodes with the board's decoder, so there it comes before FFmpeg's decoders on the CPU; not
+    for a `clock_synced` camera, whose stamps it does not know.
+    """
+    order = ORDER[scheme]
+    if clock_synced or not {"pyav", "gstreamer"} <= {*order} or scheme == "v4l2":
+        return order
+    if not any(node.exists() for node in JETSON_DECODER):
+        return order
+    return tuple(name for name in order if name != "pyav") + ("pyav",)
 
 
 def asks_native(source: str, pixel_format: str | None, controls: Mapping[str, object]) -> str:

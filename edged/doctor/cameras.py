@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from edged.camera import ORDER, check_backend
+from edged.camera import check_backend, order_of
 from edged.doctor.line import Line, line
 from edged.doctor.probing import Answers
 from edged.doctor.who import Who
@@ -41,7 +41,7 @@ def configured(cameras: Sequence[Mapping[str, str]], answers: Answers, who: Who)
     """Yield the configuration's cameras: node, file, ring or daemon behind each, and the library that reads it."""
     for camera in cameras:
         place, scheme = camera["place"], camera["scheme"]
-        names = camera["backend"] or ORDER[scheme]
+        names = camera["backend"] or order_of(scheme)
         usable = [name for name in names if name not in NEED or not answers[NEED[name]].error]
         if fault := _fault(names, scheme):
             wrong, remedy = fault, "see backend in docs/cameras.md"

@@ -21,6 +21,9 @@ NODES = (
     "nvgpu/*/*",
     "dri/render*",
 )
+SELDOM = ("sched", "dbg", "prof", "prof-ctx", "prof-dev", "ctxsw")
+"""Nodes of a Jetson's GPU for debuggers and its operator, which NVIDIA's own rules keep from users."""
+READ_ONLY = ("nvmap", "nvsched")
 PYTHON = {
     "pycuda": "pip install 'edged[tensorrt]'",
     "cuda.bindings": "pip install 'edged[tensorrt]'",
@@ -34,10 +37,16 @@ def gpu_nodes(root: Path = Path("/dev")) -> list[Path]:
     return sorted(path for pattern in NODES for path in root.glob(pattern))
 
 
+def needed_mode(node: Path) -> int:
+    """Return how a process that computes opens a node: `os.R_OK | os.W_OK`, `os.R_OK`, or 0 for not at all."""
+    kind = node.name.removeprefix("nvhost-").removesuffix("-gpu")
+    return 0 if kind in SELDOM else os.R_OK if kind in READ_ONLY else os.R_OK | os.W_OK
+
+
 def lines(answers: Answers, who: Who) -> Iterator[Line]:
     """Yield what there is to compute on. A machine without a GPU is whole: the CPU serves."""
     nodes = gpu_nodes()
-    closed = [path for path in nodes if not who.may(path, os.R_OK | os.W_OK)]
+    closed = [path for path in nodes if not who.may(path, needed_mode(path))]
     nvidia = any(path.name.startswith("nv") for path in nodes)
     if nodes:
         wrong = f"{who.name} may not open {_some(closed)}" if closed else ""

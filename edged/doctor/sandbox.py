@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edged.doctor.cameras import ARGUS, video_nodes
-from edged.doctor.devices import gpu_nodes
+from edged.doctor.devices import gpu_nodes, needed_mode
 from edged.doctor.line import Line, line
 from edged.doctor.probing import Answers
 from edged.doctor.service import daemon_runs
@@ -44,7 +44,9 @@ def lines(answers: Answers) -> Iterator[Line]:
 def _nodes() -> Iterator[Line]:
     """Open every node: a closed device list shows itself only there. Cameras only while no daemon has them."""
     for path in gpu_nodes():
-        yield line(GROUP, str(path), "can be opened", _unopenable(path), "20-devices.conf: DeviceAllow=")
+        if mode := needed_mode(path):
+            writes = bool(mode & os.W_OK)
+            yield line(GROUP, str(path), "can be opened", _unopenable(path, writes), "20-devices.conf: DeviceAllow=")
     held = daemon_runs()
     for path in video_nodes():
         if held:
@@ -86,9 +88,9 @@ def _unmakeable(family: str) -> str:
     return ""
 
 
-def _unopenable(path: Path) -> str:
+def _unopenable(path: Path, writes: bool = True) -> str:
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
+        os.close(os.open(path, (os.O_RDWR if writes else os.O_RDONLY) | os.O_NONBLOCK | os.O_CLOEXEC))
     except OSError as exc:
         return f"{exc.strerror}"
     return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from pathlib import Path
 
 import pytest
 from parts import edged
@@ -206,6 +207,17 @@ def test_v4l2_nodes_have_their_lasting_names_and_nobody_opens_them(tmp_path):
     refused = next(cameras.nodes(nobody, tmp_path))
     assert (refused.state, refused.found.endswith("; edged may not open it")) == (State.WRONG, True)
     assert list(cameras.nodes(me, tmp_path / "none"))[0].state is State.MISSING
+
+
+def test_nodes_of_a_jetsons_gpu_that_its_own_rules_close_are_no_fault():
+    both = os.R_OK | os.W_OK
+    for name, mode in {
+        "nvgpu/igpu0/ctrl": both, "nvgpu/igpu0/tsg": both, "nvhost-ctrl-gpu": both, "nvhost-as-gpu": both,
+        "nvgpu/igpu0/nvsched": os.R_OK, "nvmap": os.R_OK, "nvhost-nvsched-gpu": os.R_OK,
+        "nvgpu/igpu0/sched": 0, "nvgpu/igpu0/dbg": 0, "nvgpu/igpu0/prof-ctx": 0, "nvhost-prof-gpu": 0,
+        "nvidia0": both, "nvhost-ctrl-nvdla0": both, "dri/renderD128": both,
+    }.items():  # fmt: skip
+        assert devices.needed_mode(Path("/dev", name)) == mode, name
 
 
 def test_what_another_user_may_do_follows_owner_group_and_others(tmp_path):

@@ -13,6 +13,7 @@ WAIT_NS = 60_000_000  # for a picture that is due; a decoder that keeps more tha
 FIRST_WAIT_NS = 300_000_000  # a hardware decoder allocates before its first picture
 LOOK_PACKETS = 32  # what is kept back is looked at anew after so many
 DRAIN_S = 2.0
+JPEG = "image/jpeg"  # a Jetson's decoder takes it with a property of its own, and on Thor not at all
 
 
 class Decoder:
@@ -55,7 +56,8 @@ class Decoder:
         factories = gst.ElementFactory.list_get_elements(types, gst.Rank.MARGINAL)
         bare = gst.Caps.new_empty_simple(kind)
         fitting = gst.ElementFactory.list_filter(factories, bare, gst.PadDirection.SINK, False)
-        usable = [one for one in fitting if "NVMM" not in _memory(gst, one) or has(gst, "nvvidconv")]
+        on_board = has(gst, "nvvidconv") and kind != JPEG
+        usable = [one for one in fitting if on_board or "NVMM" not in _memory(gst, one)]
         if not usable:
             raise BackendUnavailable(f"GStreamer has no decoder for {kind} here")
         best = max(usable, key=lambda factory: factory.get_rank())

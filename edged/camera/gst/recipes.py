@@ -63,7 +63,7 @@ def _csi(opening: Opening) -> list[Recipe]:
 
 def _v4l2(opening: Opening) -> list[Recipe]:
     wishes = _wishes(opening)
-    nvidia = (
+    nvidia = (  # takes every camera to give UYVY, whatever it gives, and stamps pictures when they arrive
         f"nvv4l2camerasrc name=src ! video/x-raw(memory:NVMM), format=UYVY{wishes} "
         f"! nvvidconv ! video/x-raw, format=NV12 ! {_sink(1, drop=True)}"
     )
@@ -71,8 +71,8 @@ def _v4l2(opening: Opening) -> list[Recipe]:
     plain = f'v4l2src name=src ! capsfilter caps="{caps}" ! {_sink(1, drop=True)}'
     device = {"device": opening.url}
     return [
-        Recipe(nvidia, device, stamped=True, needs=("nvv4l2camerasrc", "nvvidconv")),
         Recipe(plain, device, stamped=True, needs=("v4l2src",)),
+        Recipe(nvidia, device, needs=("nvv4l2camerasrc", "nvvidconv")),
     ]
 
 

@@ -6,6 +6,7 @@ import select
 import time
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edged.camera.base import CameraStalled, Decoded, Grab, Opening
@@ -21,6 +22,9 @@ from edged.frame import Capture
 if TYPE_CHECKING:
     from edged.camera.v4l2.compressed import Compressed
 
+COUNTER_AHEAD = Path("/sys/devices/system/clocksource/clocksource0/offset_ns")
+"""On a Jetson: nanoseconds by which the counter that stamps captures is ahead of CLOCK_MONOTONIC_RAW. NVIDIA's capture
+driver hands the counter's time on as CLOCK_MONOTONIC."""
 STAMP_AGE_MAX_NS = 5_000_000_000  # a stamp further away is of a clock that is not ours
 GAP_MAX = 1000  # a larger step of a driver's sequence is a counter that began anew
 
@@ -38,6 +42,7 @@ class V4l2Source:
         self._sequence: int | None = None
         self._place = 0
         self._closed = False
+        self._counter_ahead_ns = _counter_ahead_ns()
         self._buffers: Buffers | None = None
         self._device = Device(locate(opening.url))
         try:
@@ -64,7 +69,7 @@ class V4l2Source:
         """Wait for the next buffer; the newest one where pictures stand for themselves."""
         filled = self._next()
         place, lost = self._placed(filled.sequence)
-        capture = _believed(filled.stamp_ns)
+        capture = _believed(filled.stamp_ns, self._counter_ahead_ns)
         size_bytes = sum(memory.size for memory in filled.memories)
         if self._decoder is None:
             return Grab(filled, place, True, None, capture, True, size_bytes, lost)
@@ -164,11 +169,24 @@ def _decoder(fourcc: str) -> Compressed:
     return Compressed(fourcc)
 
 
-def _believed(stamp_ns: int | None) -> Capture | None:
-    """Return the driver's stamp where it can be the time of a picture that came just now."""
+def _counter_ahead_ns() -> int | None:
+    try:
+        return int(COUNTER_AHEAD.read_text("ascii"))
+    except (OSError, ValueError):
+        return None
+
+
+def _believed(stamp_ns: int | None, counter_ahead_ns: int | None) -> Capture | None:
+    """Return the driver's stamp where it can be the time of a picture that came just now.
+
+    One that is of the future is read as the capture hardware's counter, where this machine has one.
+    """
     if stamp_ns is None:
         return None
-    age_ns = time.monotonic_ns() - stamp_ns
+    now_ns = time.monotonic_ns()
+    age_ns = now_ns - stamp_ns
+    if age_ns < 0 and counter_ahead_ns is not None:
+        age_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW) - (stamp_ns - counter_ahead_ns)
     if not 0 <= age_ns < STAMP_AGE_MAX_NS:
         return None
-    return Capture(time.time_ns() - age_ns, stamp_ns, "driver")
+    return Capture(time.time_ns() - age_ns, now_ns - age_ns, "driver")

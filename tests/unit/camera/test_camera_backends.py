@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edged.assembly import assemble
-from edged.camera import NAMED, ORDER, SOURCES, check_backend
+from edged.camera import NAMED, ORDER, SOURCES, check_backend, order_of
 from edged.config import load_config
 from edged.doctor import cameras
 from edged.doctor.line import State
@@ -24,6 +24,17 @@ def test_every_scheme_is_served_by_its_own_order_and_what_may_be_named_beside_it
     for name in set(SOURCES.names()) - served:
         with pytest.raises(ConfigError, match=f"^camera backend '{name}' serves no {scheme} source; choose from "):
             check_backend(name, scheme)
+
+
+def test_on_a_jetson_the_boards_decoder_comes_before_the_cpu(monkeypatch, tmp_path):
+    """But for a camera whose own stamps are to be believed: GStreamer does not know them."""
+    monkeypatch.setattr("edged.camera.JETSON_DECODER", (tmp_path / "old", tmp_path / "new"))
+    assert {scheme: order_of(scheme) for scheme in ORDER} == ORDER
+    (tmp_path / "new").touch()
+    assert order_of("rtsp") == order_of("file") == order_of("rtsps") == ("nvdec", "gstreamer", "pyav")
+    assert order_of("rtsp", clock_synced=True) == ORDER["rtsp"]
+    for scheme in ORDER.keys() - {"rtsp", "rtsps", "file"}:
+        assert order_of(scheme) == ORDER[scheme]
 
 
 @pytest.mark.parametrize(

@@ -32,9 +32,9 @@ def test_a_csi_camera_elsewhere_says_what_is_missing():
         chosen("csi", "0")
 
 
-def test_v4l2_tries_the_jetsons_element_first():
-    names = [recipe.launch.split()[0] for recipe in chosen("v4l2", "/dev/video0", nvidia=True)]
-    assert names == ["nvv4l2camerasrc", "v4l2src"]
+def test_v4l2_tries_the_jetsons_element_last_which_takes_every_camera_to_give_uyvy():
+    found = [(recipe.launch.split()[0], recipe.stamped) for recipe in chosen("v4l2", "/dev/video0", nvidia=True)]
+    assert found == [("v4l2src", True), ("nvv4l2camerasrc", False)]
     (recipe,) = chosen("v4l2", "/dev/video0", width_px=640, height_px=480)
     assert 'caps="video/x-raw, width=640, height=480; image/jpeg, width=640, height=480"' in recipe.launch
 

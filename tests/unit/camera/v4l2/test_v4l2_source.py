@@ -14,6 +14,7 @@ from v4l2_double import ControlDouble, DeviceDouble, Machine
 
 from edged.camera.base import CameraStalled, Opening
 from edged.camera.opener import Opener
+from edged.camera.v4l2 import source as source_module
 from edged.camera.v4l2 import uapi
 from edged.camera.v4l2.pictures import Layout, color_of
 from edged.camera.v4l2.source import V4l2Source
@@ -233,6 +234,23 @@ def test_times_are_the_drivers(opened):
     assert {capture.clock for capture in captures} == {"driver"}
     steps = np.diff([capture.mono_ns for capture in captures])
     assert all(step % 5_000_000 < 2000 or step % 5_000_000 > 4_998_000 for step in steps)
+
+
+def test_times_of_a_counter_that_is_ahead_are_brought_back(opened, monkeypatch, tmp_path):
+    """As NVIDIA's capture driver has them: CLOCK_MONOTONIC_RAW and a distance that /sys tells, said to be MONOTONIC."""
+    ahead_ns = 12_000_000_000
+    raw_ns = ahead_ns + time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW) - time.monotonic_ns()
+    for said, believed in ((f"{ahead_ns}\n", True), (f"{ahead_ns // 2}\n", False), ("soon\n", False), (None, False)):
+        monkeypatch.setattr(source_module, "COUNTER_AHEAD", tmp_path / str(said is not None) / "offset_ns")
+        if said is not None:
+            source_module.COUNTER_AHEAD.parent.mkdir(exist_ok=True)
+            source_module.COUNTER_AHEAD.write_text(said)
+        capture = opened(DeviceDouble(stamp_off_ns=raw_ns)).grab().capture
+        assert (capture is not None) is believed, said
+        if believed:
+            assert capture.clock == "driver"
+            assert 0 <= time.monotonic_ns() - capture.mono_ns < 2e9
+            assert abs(time.time_ns() - capture.unix_ns) < 2e9
 
 
 @pytest.mark.parametrize("stamps", [0, 0x4000])
