@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 from edged.assembly import NOTHING, Assembled
 from edged.engines.base import EngineFacts
-from edged.engines.worker import EngineHolder, EngineTable, EngineWorker, StageCpu
+from edged.engines.worker import EngineHolder, EngineTable, EngineWorker, LoadedEngine, StageCpu
 from edged.results import Result
 from edged.scheduler.budget import Device, Place
 from edged.scheduler.demand import CPU
 from edged.scheduler.dispatch import Dispatcher, EngineLimits
 from edged.supervisor import ENGINE, Supervisor
-
-LOOK_S = 0.005
 
 
 class EngineRoom:
@@ -41,6 +38,7 @@ class EngineRoom:
         self._holder = EngineHolder(self._table)
         self.dispatcher = Dispatcher({})
         self._workers: list[EngineWorker] = []
+        self._leaving: list[tuple[str, LoadedEngine]] = []  # out of service, and not closed yet; by key
 
     def stages(self) -> StageCpu:
         """Return the CPU seconds that all workers have spent in each stage."""
@@ -52,31 +50,38 @@ class EngineRoom:
 
     def take_over(self, assembled: Assembled) -> None:
         """Serve other engines beside those in service, which `retire` then closes once no route leads to them."""
-        while not self.retire():  # of the takeover before this one; its last batches are short
-            time.sleep(LOOK_S)
-        old, self._table = self._table, table_of(assembled)
-        both = EngineTable({**old.engines, **self._table.engines}, {**old.parsers, **self._table.parsers})
-        self._holder.table = both
-        self.dispatcher.set_limits(limits_of(both))
+        held, self._table = self._holder.table, table_of(assembled)
+        known = {id(one.engine) for one in (*self._table.engines.values(), *(one for _, one in self._leaving))}
+        self._leaving += [(key, one) for key, one in held.engines.items() if id(one.engine) not in known]
+        self._serve(EngineTable({**held.engines, **self._table.engines}, {**held.parsers, **self._table.parsers}))
         self._start()
 
-    def retire(self) -> bool:
-        """Close the engines that are no longer in service. Returns False while batches of them are still at work."""
-        leaving = self._holder.table.engines.keys() - self._table.engines.keys()
-        if not leaving and self._holder.table is self._table:
-            return True
-        if any(self.dispatcher.in_flight(key) for key in leaving):
-            return False
-        both, self._holder.table = self._holder.table, self._table
-        self.dispatcher.set_limits(limits_of(self._table))
-        for key in leaving:
-            both.engines[key].engine.close()
-        return True
+    def retire(self) -> None:
+        """Close the engines that are no longer in service, and forget parsers likewise; not while a batch needs them.
+
+        A batch may take as long as a plug-in wants: nobody waits for it here.
+        """
+        held, now = self._holder.table, self._table
+        if not self._leaving and held.parsers.keys() == now.parsers.keys():
+            return
+        busy = {key for key in held.engines if self.dispatcher.in_flight(key)}
+        engines = {key: one for key, one in held.engines.items() if key in now.engines or key in busy}
+        parsers = {at: parse for at, parse in held.parsers.items() if at in now.parsers or at[1] in busy}
+        self._serve(EngineTable(engines, parsers))
+        done = [one for key, one in self._leaving if key not in busy]
+        self._leaving = [(key, one) for key, one in self._leaving if key in busy]
+        for one in done:
+            one.engine.close()
 
     def close(self) -> None:
         """Free all engines. The workers have ended."""
-        for loaded in self._holder.table.engines.values():
-            loaded.engine.close()
+        left = (*self._holder.table.engines.values(), *(one for _, one in self._leaving))
+        for engine in {id(one.engine): one.engine for one in left}.values():
+            engine.close()
+
+    def _serve(self, table: EngineTable) -> None:
+        self._holder.table = table
+        self.dispatcher.set_limits(limits_of(table))
 
     def _start(self) -> None:
         """Start the workers that the devices need and that do not run yet."""

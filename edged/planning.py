@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
@@ -19,44 +19,61 @@ from edged.scheduler.planner import Demand, Supply
 RATE_CHANGE = 0.08  # of a stream's rate; a smaller one is not told
 READINESS = {Mode.COLD: 0, Mode.PARKED: 1, Mode.WARM: 2}
 FAILURES, FAILING_S = 3, 5.0  # in a row, and for so long, until it is said
+CAUSES = ("failed", "late", "unsynced")
+CAUSES_TEXT = {
+    "failed": ("has failed", "; the log says why"),
+    "late": ("has been late", ", past its deadline_ms"),
+    "unsynced": ("has found no group", " within tolerance_ms of its sync"),
+}
 
 
 class Failures:
-    """Which running tasks have had no result of late, because each of their frames failed. One thread's use."""
+    """Which cameras of running tasks have had no result of late, though they were looked at. One thread's use."""
 
     def __init__(self) -> None:
-        self._seen: dict[str, tuple[int, int]] = {}  # what was served and failed when the last result was there
-        self._failed: dict[str, int] = {}  # since then
+        self._good: dict[tuple[str, str], tuple[int, ...]] = {}  # the counts when there was a result last
+        self._bad: dict[tuple[str, str], tuple[int, ...]] = {}  # by cause, since then
+        self._since_ns: dict[tuple[str, str], int] = {}
         self._now_ns = 0
-        self._since_ns: dict[str, int] = {}
 
     def look(self, counts: Mapping[tuple[str, str], TaskCounts], running: Container[str], unix_ns: int) -> None:
         """Take in what became of all frames so far; the tasks that are not `running` begin anew."""
-        totals: dict[str, tuple[int, int]] = {}
-        for (task, _), one in counts.items():
-            done, failed = totals.get(task, (0, 0))
-            totals[task] = done + one.served + one.late, failed + one.failed
-        for task, total in totals.items():
-            if task not in running or total[0] != self._seen.get(task, (0, 0))[0]:
-                self._seen[task] = total
-                self._since_ns.pop(task, None)
-            elif total[1] > self._seen.setdefault(task, (0, 0))[1]:
-                self._since_ns.setdefault(task, unix_ns)
         self._now_ns = unix_ns
-        self._failed = {task: total[1] - self._seen[task][1] for task, total in totals.items()}
+        for claim, one in counts.items():
+            now = (one.served, *(getattr(one, cause) for cause in CAUSES))
+            good = self._good.setdefault(claim, (0,) * len(now))
+            if claim[0] not in running or one.served != good[0]:
+                self._good[claim] = good = now
+                self._since_ns.pop(claim, None)
+            self._bad[claim] = tuple(total - before for total, before in zip(now[1:], good[1:], strict=True))
+            if any(self._bad[claim]):
+                self._since_ns.setdefault(claim, unix_ns)
+        for gone in self._good.keys() - counts.keys():
+            for known in (self._good, self._bad, self._since_ns):
+                known.pop(gone, None)
 
-    def of(self, task: str) -> str:
-        """Return what to say of a task, "" where there is nothing to say."""
-        since_ns = self._since_ns.get(task)
-        if since_ns is None or self._failed[task] < FAILURES or self._now_ns - since_ns < FAILING_S * 1e9:
+    def of(self, task: str, cameras: Collection[str]) -> str:
+        """Return what to say of a task with these cameras, "" where there is nothing to say."""
+        failing = [camera for camera in cameras if self._fails(task, camera)]
+        if not failing:
             return ""
-        return f"every frame has failed since {clock_text(since_ns)}; the log says why"
+        cause = CAUSES[max(range(len(CAUSES)), key=lambda one: sum(self._bad[task, camera][one] for camera in failing))]
+        whose = f" of {', '.join(failing)}" if len(failing) < len(cameras) else ""
+        since = clock_text(max(self._since_ns[task, camera] for camera in failing))
+        return f"every frame{whose} {CAUSES_TEXT[cause][0]} since {since}{CAUSES_TEXT[cause][1]}"
+
+    def _fails(self, task: str, camera: str) -> bool:
+        since_ns = self._since_ns.get((task, camera))
+        if since_ns is None or sum(self._bad[task, camera]) < FAILURES:
+            return False
+        return self._now_ns - since_ns >= FAILING_S * 1e9
 
 
 def demands(config: Config, lineup: Lineup, activation: Activation, failures: Failures | None = None) -> list[Demand]:
     """Return what every task wants now."""
+    failures = failures or Failures()
     return [
-        demand(name, task, lineup, *activation.of(name), failures.of(name) if failures is not None else "")
+        demand(name, task, lineup, *activation.of(name), failures.of(name, task.cameras))
         for name, task in config.tasks.items()
     ]
 

@@ -92,6 +92,7 @@ class _Slot:
     silent_s: float = 0.0
     stop: threading.Event = field(default_factory=threading.Event)
     error: WorkerFailed | None = None
+    fell_silent: bool = False  # which is its error, and may pass
     reported: bool = False
     fatal: bool = False
     restarts: int = 0
@@ -125,6 +126,8 @@ class Supervisor:
     def check(self) -> list[Lost]:
         """Return the workers lost since the last call. Raise `WorkerFailed` if a vital one is.
 
+        One that was only silent, and beats again, is lost no more.
+
         A worker is silent while its beats are looked for and do not come: a process that was stopped, or starved,
         finds none of its workers silent when it goes on.
         """
@@ -135,8 +138,12 @@ class Supervisor:
             beats = slot.beats
             slot.silent_s = slot.silent_s + looked_s if beats == slot.beats_seen else 0.0
             slot.beats_seen = beats
+            if slot.fell_silent and slot.silent_s == 0.0 and slot.thread.is_alive():
+                log.warning("%s: was silent, and goes on", slot.worker.name)
+                slot.error, slot.fell_silent, slot.reported = None, False, False
             if slot.thread.is_alive() and slot.error is None and slot.silent_s > slot.policy.silence_s:
                 slot.error = WorkerFailed(f"{slot.worker.name}: silent for {slot.silent_s:.1f} s")
+                slot.fell_silent = True
             if slot.error is not None and not slot.reported:
                 slot.reported = True
                 if slot.policy.vital or slot.fatal:

@@ -47,8 +47,9 @@ class CameraPool:
     def stop(self, cameras: Iterable[str]) -> None:
         """Stop these cameras' workers, all at once, and forget them. One that hangs in its source ends when it can."""
         names = [self._workers.pop(camera).name for camera in tuple(cameras)]
-        self._leaving.update(name for name in names if self._waiting.pop(name, None) is None)
-        self._end_leaving(STOP_S)
+        leaving = {name for name in names if self._waiting.pop(name, None) is None}
+        self._leaving |= leaving
+        self._end(leaving, STOP_S)
 
     def rest(self, plan: Plan) -> None:
         """Set the mode of the cameras that the plan does not want decoded; one that it does not name is closed."""
@@ -67,13 +68,13 @@ class CameraPool:
     def reports(self) -> dict[str, CameraReport]:
         """Return what every camera's stream is at this moment, by camera id."""
         if self._waiting:
-            self._end_leaving(0.0)
+            self._end(self._leaving, 0.0)
             self._start_waiting()
         return {camera: worker.report() for camera, worker in self._workers.items()}
 
-    def _end_leaving(self, timeout_s: float) -> None:
+    def _end(self, leaving: set[str], timeout_s: float) -> None:
         try:
-            self._supervisor.stop(sorted(self._leaving), timeout_s)
+            self._supervisor.stop(sorted(leaving), timeout_s)
         except WorkerFailed as exc:
             if timeout_s:
                 log.warning("%s; each ends when its source lets it", exc)

@@ -32,7 +32,7 @@ def keys_of(args: argparse.Namespace) -> CurveKeys | None:
     """
     from edged.client import CurveKeys
 
-    if not args.server_key and not args.client_key:
+    if args.server_key is None and args.client_key is None:
         return None
     if not (args.server_key and args.client_key and args.connect):
         raise UsageError("an endpoint behind CURVE needs --connect, --server-key and --client-key, all three")

@@ -19,6 +19,7 @@ STEP_MIN = 0.1  # of the nominal capacity, at the third step; more at each later
 WATCHES_S = (0.35, 0.2)  # how long the probe, and each later step, must go well
 WAITS_S = (0.2, 0.4, 0.6)  # before a probe, longer each time that one failed; short enough to notice a load that ends
 UNUSED = 1.15  # level to planned work: beyond it, that nothing is lost proves nothing
+FORGET_S = 10.0  # without a loss while nothing more is wanted: what was is no measure of what could be
 UNUSED_WAITS_S = (0.6, 1.2, 2.4, 4.8, 8.0)
 
 
@@ -47,6 +48,7 @@ class Capacity:
     nothing is lost, it rises: first by a probe of 5 %, then by doubling steps, each watched. A probe that loses is
     taken back, and the next one waits longer, 0.6 s at most, so that a load that ends is noticed and made good within
     2 s. Where the room of a rise was used only by a suspended task's return, which then lost, the wait grows to 8 s.
+    Where nothing more is wanted it is all again after 10 s without a loss, for whoever asks what there is room for.
     """
 
     def __init__(self, nominal: float) -> None:
@@ -76,6 +78,8 @@ class Capacity:
                 self._steps, self._failures, self._unused = 0, 0, False
             elif sample.wanted > sample.planned + 1e-6:
                 self._rise(now_s, top, sample.planned)
+            elif now_s - self._next_s >= FORGET_S:
+                self.level = top
         return self.level
 
     def _losing(self) -> bool:

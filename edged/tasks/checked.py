@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -79,7 +79,7 @@ class Checked:
             Exception: whatever else the parser raises.
         """
         try:
-            found = self._parser.parse(outputs, index, fit)
+            found = self._parser.parse(ReadOnly(outputs), index, fit)
         except (Exception, KeyboardInterrupt):
             raise
         except BaseException as exc:
@@ -88,6 +88,25 @@ class Checked:
             return _found(found)
         except TypeError as exc:
             raise TypeError(f"parser {self._name!r} returned {exc}") from exc
+
+
+class ReadOnly(Mapping[str, Any]):
+    """An engine's outputs for one parser among several: what it writes to them would be another's result."""
+
+    def __init__(self, outputs: Mapping[str, NDArray[np.generic]]) -> None:
+        self._outputs = outputs
+        self.picked = getattr(outputs, "picked", None)
+
+    def __getitem__(self, name: str) -> NDArray[np.generic]:
+        view: NDArray[np.generic] = self._outputs[name].view()
+        view.flags.writeable = False
+        return view
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._outputs)
+
+    def __len__(self) -> int:
+        return len(self._outputs)
 
 
 def _found(found: Any) -> Found:

@@ -9,9 +9,8 @@ S = 1_000_000_000
 
 
 def look(failures, *, served=0, failed=0, at=0, running=("t",)):
-    counts = {("t", "a"): TaskCounts(served=served, failed=failed), ("t", "b"): TaskCounts(late=served)}
-    failures.look(counts, running, at * S)
-    return failures.of("t")
+    failures.look({("t", "a"): TaskCounts(served=served, failed=failed)}, running, at * S)
+    return failures.of("t", ("a",))
 
 
 def test_failures_in_a_row_are_told_with_the_time_of_the_first():
@@ -51,4 +50,19 @@ def test_a_task_that_does_not_run_begins_anew():
 def test_nothing_is_said_of_tasks_without_frames():
     failures = Failures()
     failures.look({}, ("t",), 0)
-    assert failures.of("t") == ""
+    assert failures.of("t", ("a", "b")) == ""
+
+
+def test_frames_that_are_all_late_or_in_no_group_are_told_too_of_each_camera():
+    failures = Failures()
+
+    def said(at, **counts):
+        failures.look({("t", name): TaskCounts(**one) for name, one in counts.items()}, ("t",), at * S)
+        return failures.of("t", ("a", "b"))
+
+    assert said(1, a={"late": 4}, b={"late": 9, "superseded": 2}) == ""
+    assert said(6, a={"late": 4}, b={"late": 9}) == "every frame has been late since 00:00:01 UTC, past its deadline_ms"
+    text = "every frame of b has found no group since 00:00:01 UTC within tolerance_ms of its sync"
+    assert said(7, a={"served": 1, "late": 4}, b={"late": 9, "unsynced": 10}) == text
+    assert said(8, a={"served": 2}, b={"served": 1, "late": 9, "unsynced": 10}) == ""
+    assert said(30, a={"served": 2}) == "", "b has left the task"
