@@ -11,7 +11,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edged.camera import NATIVE, asks_native, check_backend
+from edged.camera import beyond, check_backend
 from edged.config import Config, ControlConfig, PublishConfig, Secrets, TaskConfig, config_error
 from edged.config.faults import Fault
 from edged.engines import ARRANGERS, ENGINES
@@ -20,7 +20,7 @@ from edged.engines.base import Engine, EngineError, EngineFacts, EngineRequest
 from edged.engines.onnx_files import model_files
 from edged.engines.store import EngineMissing
 from edged.engines.worker import LoadedEngine
-from edged.errors import BackendUnavailable, ConfigError
+from edged.errors import BackendUnavailable, ConfigError, UsageError
 from edged.geometry import Fit, fit_frame
 from edged.publish.curve import Guarded, guard_fault
 from edged.rundir import check_ipc_path
@@ -132,8 +132,9 @@ class _Assembly:
                 missing.append(f"{before}{unfit}")
                 continue
             self._bind(name, task, key, loaded, parser_class)
-            reasons = "; ".join([*missing, *([why] if why else [])])
             engine = loaded.engine
+            own = engine.fixed_batch and engine.max_batch != task.engine.batch
+            reasons = "; ".join([*missing, *filter(None, (why, f"batch {engine.max_batch} is the model's own" * own))])
             self.chosen[name] = f"{engine.backend} on {engine.device}, {engine.precision}" + (
                 f" ({reasons})" if reasons else ""
             )
@@ -293,14 +294,14 @@ def assemble(config: Config, running: Assembled = NOTHING, tasks: Container[str]
 
 def _assembled(assembly: _Assembly, config: Config, tasks: Container[str]) -> Assembled:
     for name, camera in config.cameras.items():
-        special = asks_native(str(camera.source), camera.pixel_format, camera.controls)
         for backend in camera.backend:
             try:
                 check_backend(backend, camera.source.scheme)
             except ConfigError as exc:
                 assembly.faults.append(config.fault("camera", name, "backend", str(exc)))
-        if special and camera.backend and NATIVE.isdisjoint(camera.backend):
-            text = f"{special}: known to {' and '.join(sorted(NATIVE))} only, got {', '.join(camera.backend)}"
+        unknown = [beyond(backend, camera) for backend in camera.backend]
+        if unknown and all(unknown):
+            text = "; ".join(f"{one} knows no {keys}" for one, keys in zip(camera.backend, unknown, strict=True))
             assembly.faults.append(config.fault("camera", name, "backend", text))
     for name, task in config.tasks.items():
         if name in tasks:
@@ -318,7 +319,8 @@ def checked_guards(config: Config, secrets: Secrets) -> dict[str, Guarded]:
     """Return the endpoints behind CURVE, by `publish` and `control`, of those for which keys are configured.
 
     Raises:
-        ConfigError: credentials are missing, or a CURVE key or folder cannot be used; each with file and line.
+        ConfigError: credentials are missing, or a CURVE key or folder, or the path of any endpoint, cannot be used;
+            each with file and line.
     """
     if missing := config.missing_credentials(secrets):
         raise config_error(missing)
@@ -328,9 +330,15 @@ def checked_guards(config: Config, secrets: Secrets) -> dict[str, Guarded]:
         for name, one in sockets.items()
         if one.curve is not None
     }
-    faults = [(name, *fault) for name, one in found.items() if (fault := guard_fault(one)) is not None]
+    faults = [(f"{name}.curve.{fault[0]}", fault[1]) for name, one in found.items() if (fault := guard_fault(one))]
+    for name, socket in sockets.items():
+        for endpoint in socket.endpoints:
+            try:
+                check_ipc_path(endpoint)
+            except UsageError as exc:
+                faults.append((f"{name}.endpoints", str(exc)))
     if faults:
-        raise config_error([config.fault("edged", "", f"{name}.curve.{key}", text) for name, key, text in faults])
+        raise config_error([config.fault("edged", "", key, text) for key, text in faults])
     return found
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from edged.assembly import Lineup
-from edged.camera import NATIVE, ON_DEVICE, SOURCES, asks_native, order_of
+from edged.camera import ON_DEVICE, SOURCES, beyond, order_of
 from edged.camera.base import CameraSource, Opening
 from edged.camera.counter import FrameCounter
 from edged.camera.opener import Opener
@@ -99,14 +99,13 @@ def source_opener(camera: str, config: CameraConfig, secrets: Secrets, gpu: int 
     camera's engines can read, is taken, and the next such one where it cannot decode the stream. Where none is, opening
     says why, each time.
     """
-    order = config.backend or order_of(config.source.scheme, config.clock_synced)
-    special = asks_native(str(config.source), config.pixel_format, config.controls)
+    order = config.backend or order_of(config.source.scheme)
     opening = replace(_opening(camera, config, secrets), gpu=gpu or 0)
     missing: list[str] = []
     usable: list[tuple[str, Callable[[], CameraSource]]] = []
     for backend in order:
-        if special and backend not in NATIVE:
-            missing.append(f"camera backend {backend!r} knows no {special}")
+        if unknown := beyond(backend, config):
+            missing.append(f"camera backend {backend!r} knows no {unknown}")
             continue
         if backend in ON_DEVICE and gpu is None:
             missing.append(

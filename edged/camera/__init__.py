@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edged.camera.base import CameraSource
 from edged.errors import ConfigError
 from edged.registry import Registry, Spec
+
+if TYPE_CHECKING:
+    from edged.config import CameraConfig
 
 SOURCES: Registry[CameraSource] = Registry(
     "camera backend",
@@ -55,28 +59,35 @@ NATIVE = frozenset({"v4l2", "v4l2_isolated"})
 """Back ends that know a V4L2 camera's bus address, pixel formats and controls."""
 
 
+STAMPED = frozenset({"nvdec", "pyav"})
+"""Back ends that know the stamps of a network camera's own clock."""
+
 JETSON_DECODER = (Path("/dev/v4l2-nvdec"), Path("/dev/nvhost-nvdec"))
 """One of them is there where GStreamer's decoder is the board's own."""
 
 
-def order_of(scheme: str, clock_synced: bool = False) -> tuple[str, ...]:
+def order_of(scheme: str) -> tuple[str, ...]:
     """Return the back ends that serve a scheme on this machine, best first, for a camera that names none.
 
-    On a Jetson GStreamer decodes with the board's decoder, so there it comes before FFmpeg's decoders on the CPU; not
-    for a `clock_synced` camera, whose stamps it does not know.
+    On a Jetson GStreamer decodes with the board's decoder, so there it comes before FFmpeg's decoders on the CPU.
     """
     order = ORDER[scheme]
-    if clock_synced or not {"pyav", "gstreamer"} <= {*order} or scheme == "v4l2":
+    if not {"pyav", "gstreamer"} <= {*order} or scheme == "v4l2":
         return order
     if not any(node.exists() for node in JETSON_DECODER):
         return order
     return tuple(name for name in order if name != "pyav") + ("pyav",)
 
 
-def asks_native(source: str, pixel_format: str | None, controls: Mapping[str, object]) -> str:
-    """Return what a camera asks for that only `NATIVE` back ends know, in words; empty where it asks for none of it."""
-    bus = source.startswith("v4l2:bus:")
-    asked = {"bus address": bus, "pixel_format": bool(pixel_format), "controls": bool(controls)}
+def beyond(backend: str, camera: CameraConfig) -> str:
+    """Return the keys of a camera that a back end does not know, in words; empty where it knows them all."""
+    bus = str(camera.source).startswith("v4l2:bus:")
+    asked = {
+        "bus address": bus and backend not in NATIVE,
+        "pixel_format": bool(camera.pixel_format) and backend not in NATIVE,
+        "controls": bool(camera.controls) and backend not in NATIVE,
+        "clock_synced": camera.clock_synced and backend not in STAMPED,
+    }
     return ", ".join(name for name, there in asked.items() if there)
 
 

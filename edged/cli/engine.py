@@ -219,6 +219,8 @@ def calibrate(args: argparse.Namespace) -> int:
     with store.writing(), writes(store.root):
         record = write_record(store.root, args.task, seen, sources, picks, args.frames, count, verify_picks)
     print_record(record, args.frames, as_json=args.json)
+    if needs_none(config, args.task):
+        _say(f"task {args.task} needs no build as it is; it does with precision: int8 in its engine")
     return 0
 
 

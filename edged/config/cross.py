@@ -44,6 +44,7 @@ def cross_faults(
     yield from _view_faults(camera_file, cameras, views, camera_ids or frozenset())
     for document in task_files.values():
         yield from _camera_references(document, camera_ids)
+        yield from _sync_faults(document, cameras, views)
     yield from _after_references(task_files)
     yield from _signal_faults(edged_file)
     kinds = _signal_kinds(edged_file)
@@ -91,6 +92,22 @@ def _view_faults(
             if shown.off_axis_deg > half:
                 away = f"{shown.off_axis_deg:.3g} degrees off the axis of camera {show(of)}"
                 yield file.fault(("cameras", name), f"looks {away}, whose lens sees {half:g} at most")
+
+
+def _sync_faults(
+    document: Document, cameras: Mapping[str, CameraConfig], views: Mapping[str, ViewConfig]
+) -> Iterator[Fault]:
+    data = document.data or {}
+    names = data.get("cameras")
+    if data.get("sync") is None or not isinstance(names, list):
+        return
+    decoders = [views[name].view_of if name in views else name for name in names if isinstance(name, str)]
+    fast = {name: cameras[name].pace == "fast" for name in decoders if name in cameras}
+    if len({*fast.values()}) > 1:
+        one = next(name for name, is_fast in fast.items() if is_fast)
+        other = next(name for name, is_fast in fast.items() if not is_fast)
+        text = f"camera {one} counts in its recording's time (pace: fast) and camera {other} in that of the clock: "
+        yield document.fault(("sync",), text + "their frames are never of one moment")
 
 
 def _camera_references(document: Document, camera_ids: frozenset[str] | None) -> Iterator[Fault]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import queue
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ class OrtEngine:
         self._slots: queue.SimpleQueue[OrtSlot] = queue.SimpleQueue()
         for slot in slots:
             self._slots.put(slot)
-        _warm_up(slots)
+        _warm_up(slots, request.onnx, (self.max_batch,) if self.fixed_batch else (1, self.max_batch))
 
     def unfit(self, task: str, limit: float) -> str:
         """Return what a built engine's figures say against it; FP32 is what others are compared with."""
@@ -108,13 +108,20 @@ class OrtSlot:
         self._engine.give_back(self)
 
 
-def _warm_up(slots: list[OrtSlot]) -> None:
-    """Run the largest batch on all slots at once: what memory that takes is taken now, and the first result is fast."""
+def _warm_up(slots: list[OrtSlot], path: Path, batches: Iterable[int]) -> None:
+    """Run the largest batch on all slots at once: what memory that takes is taken now, and the first result is fast.
+
+    Raises:
+        ConfigError: the network fails on a batch of a size that it declares to take.
+    """
     with ThreadPoolExecutor(len(slots)) as pool:
-        for slot in slots:
-            slot.submit(slot.capacity)
-        for _ in pool.map(OrtSlot.complete, slots):
-            pass
+        for batch in dict.fromkeys(batches):
+            for slot in slots:
+                slot.submit(batch)
+            try:
+                list(pool.map(OrtSlot.complete, slots))
+            except EngineError as exc:
+                raise ConfigError(f"{path}: fails on a batch of {batch}: {exc}") from exc
 
 
 def open_session(path: Path, built: bytes | None = None) -> Any:

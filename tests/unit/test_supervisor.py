@@ -118,6 +118,18 @@ def test_a_silent_worker_is_found(supervisor, vital):
     supervisor.close()
 
 
+def test_a_worker_that_was_silent_and_goes_on_is_lost_no_more_and_may_be_again(supervisor):
+    work = Work("quiet", silent=True)
+    supervisor.start(work, Policy(silence_s=0.05, vital=False))
+    for _ in range(2):
+        assert str(until(supervisor.check)[0].error).startswith("quiet: silent for ")
+        assert supervisor.reports() == [WorkerReport("quiet", 0, lost=True)]
+        work.silent = False
+        until(lambda: supervisor.check() == [] and not supervisor.reports()[0].lost, what="a worker that is back")
+        work.silent = True
+    supervisor.close()
+
+
 def test_deaf_workers_are_named_and_do_not_take_the_others_time(supervisor):
     order = []
     deaf = Work("camera:stuck", deaf=True)

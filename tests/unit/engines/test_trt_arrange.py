@@ -195,7 +195,7 @@ def test_a_model_with_a_fixed_batch_has_one_engine_on_a_dla(board, place, build,
     directory = place(t={"device": "dla0", "batch": 4, "gpu_fallback": "never"})
     write_blobs(tmp_path / "net.onnx", batch=2)
     assert build(directory) == [("dla0", "4/4/4")]
-    assert serving(directory) == {"t": "tensorrt on dla0, fp16"}
+    assert serving(directory) == {"t": "tensorrt on dla0, fp16 (batch 2 is the model's own)"}
 
 
 def test_a_dla_engine_has_a_twin_on_the_gpu_that_stands_in(board, place, build, capsys):  # noqa: F811

@@ -120,11 +120,25 @@ def test_it_never_falls_below_its_floor_nor_rises_above_what_heat_leaves():
     assert control.level == pytest.approx(1.2)
 
 
+def test_where_nothing_more_is_wanted_a_load_that_is_over_is_forgotten():
+    """Else who asks what there is room for would be told of that load for ever."""
+    control = Capacity(2.0)
+    for number in range(20):
+        control.tick(number * TICK_S, Sample(2.0, 2.0, 1.0, 25, 25))
+    low = control.level
+    levels = [control.tick(number * TICK_S, Sample(low / 2, low / 2, low / 2, 25, 0)) for number in range(20, 220)]
+    assert levels[90] == low < 1.5
+    assert levels[-1] == 2.0
+    for number in range(220, 240):
+        control.tick(number * TICK_S, Sample(2.0, 2.0, 1.0, 25, 25))
+    assert control.level < 1.5, "a loss is still one"
+
+
 def test_it_stays_where_it_is_while_all_that_is_wanted_fits():
     control = Capacity(2.0)
     for number in range(20):
         control.tick(number * TICK_S, Sample(2.0, 2.0, 1.0, 25, 25))
     low = control.level
-    for number in range(20, 120):
+    for number in range(20, 100):
         control.tick(number * TICK_S, Sample(low / 2, low / 2, low / 2, 25, 0))
     assert control.level == low < 1.5

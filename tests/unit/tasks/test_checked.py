@@ -31,6 +31,27 @@ ENDLESS: dict[str, Any] = {}
 ENDLESS["more"] = ENDLESS
 
 
+def test_a_parser_cannot_write_to_what_others_read():
+    outputs = {"out": np.ones((1, 4), np.float32)}
+
+    class Writes:
+        def parse(self, outputs: Any, index: int, fit: Any) -> Found:
+            assert (len(outputs), list(outputs), outputs["out"][index].sum()) == (1, ["out"], 4)
+            outputs["out"][index] *= 0.1
+            return Found()
+
+    class Empties:
+        def parse(self, outputs: Any, index: int, fit: Any) -> Found:
+            outputs.clear()
+            return Found()
+
+    for parser, said in ((Writes(), "read-only"), (Empties(), "has no attribute 'clear'")):
+        with pytest.raises((ValueError, AttributeError), match=said):
+            Checked("mine", parser).parse(outputs, 0, FIT)
+    assert outputs["out"].sum() == 4
+    outputs["out"][0] = 2  # still its owner's
+
+
 def checked(found: Any) -> Found:
     class Parser:
         def parse(self, *_: Any) -> Any:
