@@ -19,11 +19,12 @@ from edged.scheduler.planner import Demand, Supply
 RATE_CHANGE = 0.08  # of a stream's rate; a smaller one is not told
 READINESS = {Mode.COLD: 0, Mode.PARKED: 1, Mode.WARM: 2}
 FAILURES, FAILING_S = 3, 5.0  # in a row, and for so long, until it is said
-CAUSES = ("failed", "late", "unsynced")
+CAUSES = ("failed", "late", "unsynced", "superseded")
 CAUSES_TEXT = {
     "failed": ("has failed", "; the log says why"),
     "late": ("has been late", ", past its deadline_ms"),
     "unsynced": ("has found no group", " within tolerance_ms of its sync"),
+    "superseded": ("has been superseded", ": no worker was free for one"),
 }
 
 

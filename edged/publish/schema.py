@@ -297,7 +297,7 @@ SCHEMA: dict[str, Any] = {
                 "boot": _BOOT,
                 "state": _choice(
                     "active; degraded, which runs, but slower than it asks for, without some cameras (one that was "
-                    "just asked for has 2 s to open), or while every frame fails; or inactive",
+                    "just asked for has 2 s to open), or while every frame of a camera is lost; or inactive",
                     "active",
                     "degraded",
                     "inactive",

@@ -171,6 +171,22 @@ def test_an_onnx_without_batch_or_size_or_with_other_inputs(refused, model, how,
     assert has in refused(onnx=path)
 
 
+@pytest.mark.parametrize(("takes", "batch", "fails_on"), [(1, 4, 4), (2, 2, 1)])
+def test_a_network_that_fails_on_a_batch_of_a_size_that_it_declares(refused, tmp_path, takes, batch, fails_on):
+    import onnx
+    from onnx import TensorProto, helper
+
+    path, kind = tmp_path / "inside.onnx", TensorProto.FLOAT
+    shape = helper.make_tensor("shape", TensorProto.INT64, [2], [takes, 3 * 48 * 64])
+    images = helper.make_tensor_value_info("images", kind, ["n", 3, 48, 64])
+    output = helper.make_tensor_value_info("output", kind, ["n", 3 * 48 * 64])
+    node = helper.make_node("Reshape", ["images", "shape"], ["output"])
+    graph = helper.make_graph([node], "inside", [images], [output], [shape])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    text = refused(onnx=path, engine={"batch": batch})
+    assert text.startswith(f"model.onnx: {path}: fails on a batch of {fails_on}: onnxruntime: inference of 'images' ")
+
+
 def test_a_model_that_is_not_the_parsers(refused, model):
     text = refused(net={"parser": "fastestdet"})
     assert text.startswith("model: parser 'fastestdet' needs ")
@@ -190,9 +206,31 @@ def test_an_unknown_parser_and_an_unknown_back_end(refused):
     assert text == "engine.backend: unknown engine back end 'onnxruntimes'; did you mean 'onnxruntime'?"
 
 
+def test_a_group_over_a_recordings_time_and_the_clocks(site, task, clip):
+    cameras = {name: {"source": f"file:{clip()}"} for name in ("slow", "fast")}
+    cameras["fast"]["pace"] = "fast"
+    done = edged("--config", str(site(cameras, {"t": task("slow", "fast", sync={"tolerance_ms": 20})})), "check")
+    said = "tasks/t.yaml:1: sync: camera fast counts in its recording's time (pace: fast) and camera slow in that of "
+    assert (done.returncode, said in done.stderr) == (78, True), done.stderr
+    cameras["slow"]["pace"] = "fast"
+    done = edged("--config", str(site(cameras, {"t": task("slow", "fast", sync={"tolerance_ms": 20})})), "check")
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_endpoint_whose_path_is_taken_is_a_fault_of_the_configuration(site, task, clip, tmp_path):
+    (tmp_path / "taken").touch()
+    cameras, more = {"a": {"source": f"file:{clip()}"}}, {"publish": {"endpoints": [f"ipc://{tmp_path}/taken"]}}
+    config = site(cameras, {"t": task("a")}, more)
+    for name in ("check", "run"):
+        done = edged("--config", str(config), name, rundir=tmp_path / "run")
+        said = f"{config}/edged.yaml:1: publish.endpoints: ipc://{tmp_path}/taken: the path is taken by something "
+        assert (done.returncode, said in done.stderr) == (78, True), done.stderr
+
+
 def test_a_fixed_batch_is_kept_and_said(daemon, site, task, clip, model):
     cameras = {name: {"source": f"file:{clip(frames=50)}", "loop": True} for name in ("a", "b", "c")}
     config = site(cameras, {"t": task(*cameras, onnx=model(batch=2), engine={"batch": 8})})
+    assert "fp32 (batch 2 is the model's own)" in edged("--config", str(config), "check").stdout
     running = daemon(config)
     with running.subscriber() as subscriber:
         results = [subscriber.receive(5) for _ in range(40)]

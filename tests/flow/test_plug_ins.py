@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import time
 
 import pytest
 from parts import until
@@ -88,3 +90,34 @@ def test_a_task_whose_parser_fails_on_every_frame_says_so(daemon, site, task, cl
     assert running.task("sound")["state"] == "active"
     (tmp_path / "plug-ins" / "good").touch()
     until(lambda: running.task("moody")["state"] == "active", what="a task that no longer fails")
+
+
+def test_reloads_wait_for_no_parser_however_long_it_takes(daemon, site, task, clip, plug_in):
+    code = """
+        import time
+
+        from edged.results import Found
+        from edged.tensor import InputFormat
+
+        class Slow:
+            input = InputFormat()
+
+            def __init__(self, model, settings): ...
+
+            def parse(self, outputs, index, fit):
+                time.sleep(3)
+                return Found()
+    """
+    camera = {"source": f"file:{clip(frames=100)}", "loop": True}
+    tasks = {"slow": task("front", net={"parser": "slow"}, engine={"batch": 2}), "sound": task("front")}
+    running = daemon(site({"front": camera}, tasks), **plug_in("slow", code))
+    until(lambda: running.task("slow")["state"] == "active")
+    time.sleep(1)  # it is at work by now
+    (running.config / "tasks/slow.yaml").unlink()
+    for number in range(2):
+        (running.config / "tasks/sound.yaml").write_text(json.dumps(task("front", rate_hz=7 + number)))
+        begin_s = time.monotonic()
+        assert "sound" in str(running.request("reload")["changed"])
+        assert running.task("sound")["wanted_hz"] == 7 + number
+        assert time.monotonic() - begin_s < 2
+    assert [one["task"] for one in running.request("task.list")["tasks"]] == ["sound"]

@@ -66,3 +66,6 @@ def test_frames_that_are_all_late_or_in_no_group_are_told_too_of_each_camera():
     assert said(7, a={"served": 1, "late": 4}, b={"late": 9, "unsynced": 10}) == text
     assert said(8, a={"served": 2}, b={"served": 1, "late": 9, "unsynced": 10}) == ""
     assert said(30, a={"served": 2}) == "", "b has left the task"
+    said(31, a={"served": 2, "superseded": 1})
+    text = "every frame of a has been superseded since 00:00:31 UTC: no worker was free for one"
+    assert said(36, a={"served": 2, "superseded": 40}) == text
