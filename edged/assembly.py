@@ -133,8 +133,9 @@ class _Assembly:
                 continue
             self._bind(name, task, key, loaded, parser_class)
             engine = loaded.engine
-            own = engine.fixed_batch and engine.max_batch != task.engine.batch
-            reasons = "; ".join([*missing, *filter(None, (why, f"batch {engine.max_batch} is the model's own" * own))])
+            kept = engine.fixed_batch and engine.max_batch != task.engine.batch
+            own = f"batch {engine.max_batch} is the model's own" if kept else ""
+            reasons = "; ".join([*missing, *filter(None, (why, own))])
             self.chosen[name] = f"{engine.backend} on {engine.device}, {engine.precision}" + (
                 f" ({reasons})" if reasons else ""
             )
