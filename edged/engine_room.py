@@ -50,6 +50,7 @@ class EngineRoom:
 
     def take_over(self, assembled: Assembled) -> None:
         """Serve other engines beside those in service, which `retire` then closes once no route leads to them."""
+        self.retire()  # of the takeover before this one, what is done by now
         held, self._table = self._holder.table, table_of(assembled)
         known = {id(one.engine) for one in (*self._table.engines.values(), *(one for _, one in self._leaving))}
         self._leaving += [(key, one) for key, one in held.engines.items() if id(one.engine) not in known]
