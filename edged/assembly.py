@@ -345,8 +345,7 @@ def checked_guards(config: Config, secrets: Secrets) -> dict[str, Guarded]:
 
 def plain_endpoints(own: str, config: PublishConfig | ControlConfig) -> list[str]:
     """Return the endpoints of one socket that are not behind CURVE."""
-    for endpoint in (own, *config.endpoints):
-        check_ipc_path(endpoint)
+    check_ipc_path(own)  # the configuration's own are checked by `checked_guards`, with file and line
     return [own, *config.endpoints] if config.curve is None else [own]
 
 

@@ -68,7 +68,8 @@ class EngineRoom:
         busy = {key for key in held.engines if self.dispatcher.in_flight(key)}
         engines = {key: one for key, one in held.engines.items() if key in now.engines or key in busy}
         parsers = {at: parse for at, parse in held.parsers.items() if at in now.parsers or at[1] in busy}
-        self._serve(EngineTable(engines, parsers))
+        if len(engines) < len(held.engines) or len(parsers) < len(held.parsers):
+            self._serve(EngineTable(engines, parsers))
         done = [one for key, one in self._leaving if key not in busy]
         self._leaving = [(key, one) for key, one in self._leaving if key in busy]
         for one in done:

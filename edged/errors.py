@@ -75,17 +75,19 @@ NAME_MAX = 64  # characters of a name that are compared: it may be anything that
 _OURS, _IMPORTS = Path(__file__).parent, Path(importlib.__file__).parent
 
 
-def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6, then: str = "") -> str:
     """Return the words that offer the known name which is most like an unknown one; none where none is like it.
 
     Args:
         name: the unknown one.
         known: the names that there are. Capitals make no difference.
         cutoff: least likeness, 0..1, of `difflib.get_close_matches`.
+        then: what follows in any case.
     """
     names = {one.lower(): one for one in known}
     near = difflib.get_close_matches(name[:NAME_MAX].lower(), names, n=1, cutoff=cutoff)
-    return f"did you mean {names[near[0]]!r}?" if near else ""
+    offer = f"did you mean {names[near[0]]!r}?" if near else ""
+    return " ".join(filter(None, (offer, then)))
 
 
 def foreign(error: BaseException) -> str:

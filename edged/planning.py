@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Container, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 
 from edged.assembly import Lineup
@@ -19,8 +20,7 @@ from edged.scheduler.planner import Demand, Supply
 RATE_CHANGE = 0.08  # of a stream's rate; a smaller one is not told
 READINESS = {Mode.COLD: 0, Mode.PARKED: 1, Mode.WARM: 2}
 FAILURES, FAILING_S = 3, 5.0  # in a row, and for so long, until it is said
-CAUSES = ("failed", "late", "unsynced", "superseded")
-CAUSES_TEXT = {
+CAUSES = {  # of frames without a result: how it is said of all of them, and what may be done
     "failed": ("has failed", "; the log says why"),
     "late": ("has been late", ", past its deadline_ms"),
     "unsynced": ("has found no group", " within tolerance_ms of its sync"),
@@ -28,46 +28,49 @@ CAUSES_TEXT = {
 }
 
 
+@dataclass
+class _Run:
+    """What became of one camera's frames for one task since it had a result."""
+
+    good: TaskCounts = field(default_factory=TaskCounts)  # as they were when there was a result last
+    bad: Counter[str] = field(default_factory=Counter)  # since then, by cause
+    since_ns: int | None = None  # there has been any
+
+    def fails(self, now_ns: int) -> bool:
+        """Say whether it is long enough to be told."""
+        return self.since_ns is not None and self.bad.total() >= FAILURES and now_ns - self.since_ns >= FAILING_S * 1e9
+
+
 class Failures:
     """Which cameras of running tasks have had no result of late, though they were looked at. One thread's use."""
 
     def __init__(self) -> None:
-        self._good: dict[tuple[str, str], tuple[int, ...]] = {}  # the counts when there was a result last
-        self._bad: dict[tuple[str, str], tuple[int, ...]] = {}  # by cause, since then
-        self._since_ns: dict[tuple[str, str], int] = {}
+        self._runs: dict[tuple[str, str], _Run] = {}
         self._now_ns = 0
 
     def look(self, counts: Mapping[tuple[str, str], TaskCounts], running: Container[str], unix_ns: int) -> None:
         """Take in what became of all frames so far; the tasks that are not `running` begin anew."""
         self._now_ns = unix_ns
-        for claim, one in counts.items():
-            now = (one.served, *(getattr(one, cause) for cause in CAUSES))
-            good = self._good.setdefault(claim, (0,) * len(now))
-            if claim[0] not in running or one.served != good[0]:
-                self._good[claim] = good = now
-                self._since_ns.pop(claim, None)
-            self._bad[claim] = tuple(total - before for total, before in zip(now[1:], good[1:], strict=True))
-            if any(self._bad[claim]):
-                self._since_ns.setdefault(claim, unix_ns)
-        for gone in self._good.keys() - counts.keys():
-            for known in (self._good, self._bad, self._since_ns):
-                known.pop(gone, None)
+        self._runs = {claim: self._runs.get(claim, _Run()) for claim in counts}
+        for claim, now in counts.items():
+            run = self._runs[claim]
+            if claim[0] not in running or now.served != run.good.served:
+                run.good, run.since_ns = now, None
+            run.bad = Counter({cause: getattr(now, cause) - getattr(run.good, cause) for cause in CAUSES})
+            if run.since_ns is None and run.bad.total():
+                run.since_ns = unix_ns
 
     def of(self, task: str, cameras: Collection[str]) -> str:
         """Return what to say of a task with these cameras, "" where there is nothing to say."""
-        failing = [camera for camera in cameras if self._fails(task, camera)]
+        runs = {camera: self._runs[task, camera] for camera in cameras if (task, camera) in self._runs}
+        failing = {camera: run for camera, run in runs.items() if run.fails(self._now_ns)}
         if not failing:
             return ""
-        cause = CAUSES[max(range(len(CAUSES)), key=lambda one: sum(self._bad[task, camera][one] for camera in failing))]
+        bad = sum((run.bad for run in failing.values()), Counter())
+        did, remedy = CAUSES[max(CAUSES, key=bad.__getitem__)]
         whose = f" of {', '.join(failing)}" if len(failing) < len(cameras) else ""
-        since = clock_text(max(self._since_ns[task, camera] for camera in failing))
-        return f"every frame{whose} {CAUSES_TEXT[cause][0]} since {since}{CAUSES_TEXT[cause][1]}"
-
-    def _fails(self, task: str, camera: str) -> bool:
-        since_ns = self._since_ns.get((task, camera))
-        if since_ns is None or sum(self._bad[task, camera]) < FAILURES:
-            return False
-        return self._now_ns - since_ns >= FAILING_S * 1e9
+        since_ns = max(run.since_ns or 0 for run in failing.values())
+        return f"every frame{whose} {did} since {clock_text(since_ns)}{remedy}"
 
 
 def demands(config: Config, lineup: Lineup, activation: Activation, failures: Failures | None = None) -> list[Demand]:

@@ -218,9 +218,10 @@ def calibrate(args: argparse.Namespace) -> int:
     store = Store(config.edged.engines.store)
     with store.writing(), writes(store.root):
         record = write_record(store.root, args.task, seen, sources, picks, args.frames, count, verify_picks)
-    print_record(record, args.frames, as_json=args.json)
+    then = f"edged engine build {args.task}"
     if needs_none(config, args.task):
-        _say(f"task {args.task} needs no build as it is; it does with precision: int8 in its engine")
+        then = "precision: int8 in its engine; as it is, the task needs no build"
+    print_record(record, args.frames, then, as_json=args.json)
     return 0
 
 

@@ -38,8 +38,8 @@ def _place(row: Mapping[str, Any]) -> str:
     return f"{row['place']}{batch}{' twin' if row['twin'] else ''}{' *' if row['chosen'] else ''}"
 
 
-def print_record(record: Record, wanted: int, *, as_json: bool) -> None:
-    """Print which frames were taken and what they cover."""
+def print_record(record: Record, wanted: int, then: str, *, as_json: bool) -> None:
+    """Print which frames were taken, what they cover, and what comes then."""
     low, middle, high = record.brightness()
     coverage = record.coverage
     if as_json:
@@ -72,7 +72,7 @@ def print_record(record: Record, wanted: int, *, as_json: bool) -> None:
         [(f"  {name}", one.frames, _share(one.with_objects), f"{one.radius:.2f}")
          for name, one in coverage.parts.items()],
     )  # fmt: skip
-    print(f"next: edged engine build {record.task}")
+    print(f"next: {then}")
 
 
 def _share(value: float | None) -> str:

@@ -106,8 +106,8 @@ def check_arguments(args: Mapping[str, Any], names: Collection[str] = ()) -> Non
     """Raise `UsageError` for an argument of another name than these."""
     for name in args:
         if name not in names:
-            hint = did_you_mean(str(name), names)
-            raise UsageError(f"no argument {show(name)}; {hint and hint + ' '}there are {', '.join(names) or 'none'}")
+            hint = did_you_mean(str(name), names, then=f"there are {', '.join(names) or 'none'}")
+            raise UsageError(f"no argument {show(name)}; {hint}")
 
 
 def answer(request_id: Any, result: Any) -> dict[str, Any]:

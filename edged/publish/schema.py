@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from edged.plan import CameraState, Mode, TaskState
 from edged.publish.wire import VERSION
 
 
@@ -39,6 +40,10 @@ def _text(description: str) -> dict[str, Any]:
     return {"description": description, "type": "string"}
 
 
+def _or_null(description: str, kind: str) -> dict[str, Any]:
+    return {"description": description, "type": [kind, "null"]}
+
+
 def _choice(description: str, *values: str) -> dict[str, Any]:
     return {"description": description, "enum": list(values)}
 
@@ -48,12 +53,13 @@ _NAMES = {"type": "array", "items": {"type": "string"}}
 _NUMBER = {"type": "number"}
 _VERSION = {"description": f"version of the format: {VERSION}", "const": VERSION}
 _BOOT = _text("random id of this run of the daemon")
-_CAMERA_STATE = ("connecting", "running", "stalled", "backoff", "closed", "ended")
+_CAMERA_STATE = tuple(one.value for one in CameraState)
+_TASK_STATE = tuple(one.value for one in TaskState)
 
 _TASK_ROW = _object(
     {
         "task": _text("its name"),
-        "state": _choice("as in `edged/1/task/`", "active", "degraded", "inactive"),
+        "state": _choice("as in `edged/1/task/`", *_TASK_STATE),
         "active": _flag("it has cameras at this moment: not so while it is suspended"),
         "cameras": {"description": "those that its configuration names", **_NAMES},
         "rate_hz": _number("results per second and camera over the last second or so"),
@@ -89,19 +95,19 @@ _TASK_ROW = _object(
 _CAMERA_ROW = _object(
     {
         "id": _text("its name"),
-        "view_of": {"description": "of a view: the camera that it is made of", "type": ["string", "null"]},
-        "mode": _choice("what is wanted of it", "hot", "warm", "parked", "cold"),
+        "view_of": _or_null("of a view: the camera that it is made of", "string"),
+        "mode": _choice("what is wanted of it", *(one.value for one in Mode)),
         "state": _choice("what its stream is", *_CAMERA_STATE),
         "reason": _text("why it is so, in words for people"),
         "rate_hz": _number("decoded frames per second"),
-        "age_ms": {"description": "since its newest frame; null before the first", "type": ["number", "null"]},
+        "age_ms": _or_null("since its newest frame; null before the first", "number"),
         "since_s": _number("for so long it has been in this state"),
         "tasks": {"description": "those that need it at this moment", **_NAMES},
         "backend": _text("what reads it"),
         "stream": _text("codec, size and rate as the stream declares them"),
-        "stream_hz": {"description": "frames per second as they come", "type": ["number", "null"]},
+        "stream_hz": _or_null("frames per second as they come", "number"),
         "cpu_s": _number("CPU seconds of its thread"),
-        "decode_ms": {"description": "CPU time of one frame", "type": ["number", "null"]},
+        "decode_ms": _or_null("CPU time of one frame", "number"),
         "size": {"description": "width and height, pixels", "type": ["array", "null"], "items": {"type": "integer"}},
         "opens": _count("times that it was opened"),
         "kept": _object(
@@ -144,11 +150,7 @@ _ENGINE_ROW = _object(
         "fixed_batch": _flag("it always computes so many"),
         "tasks": {"description": "those that it serves", **_NAMES},
         "note": _text("how it runs where that is worth saying, such as without a CUDA graph"),
-        "batches": {
-            "description": "how many of each size it served",
-            "type": "object",
-            "additionalProperties": _NUMBER,
-        },
+        "batches": _numbers("how many of each size it served"),
         "busy_s": _number("seconds of its device that it took"),
         "cost_ms": _numbers("of a batch of one, and of the largest"),
         "fixed_ms": _number("of each batch, whatever its size"),
@@ -163,7 +165,7 @@ _SIGNAL_ROW = _object(
             "description": "number, text or flag; null before the first",
             "type": ["number", "string", "boolean", "null"],
         },
-        "age_ms": {"description": "since it was measured; null before the first", "type": ["number", "null"]},
+        "age_ms": _or_null("since it was measured; null before the first", "number"),
         "stale": _flag("too old for rules"),
     }
 )
@@ -298,9 +300,7 @@ SCHEMA: dict[str, Any] = {
                 "state": _choice(
                     "active; degraded, which runs, but slower than it asks for, without some cameras (one that was "
                     "just asked for has 2 s to open), or while every frame of a camera is lost; or inactive",
-                    "active",
-                    "degraded",
-                    "inactive",
+                    *_TASK_STATE,
                 ),
                 "cameras": {
                     "description": f"each of its cameras: {', '.join(_CAMERA_STATE[:-1])} or {_CAMERA_STATE[-1]}",

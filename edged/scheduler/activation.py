@@ -93,8 +93,8 @@ class Activation:
             raise UsageError(f"tasks must be a list of task names; there are {', '.join(self._tasks)}")
         for name in tasks:
             if name not in self._tasks:
-                hint = did_you_mean(name, self._tasks)
-                raise UsageError(f"no task {name[:64]!r}; {hint and hint + ' '}there are {', '.join(self._tasks)}")
+                hint = did_you_mean(name, self._tasks, then=f"there are {', '.join(self._tasks)}")
+                raise UsageError(f"no task {name[:64]!r}; {hint}")
         return list(tasks)
 
     def command(self, tasks: Any, active: bool) -> None:

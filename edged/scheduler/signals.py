@@ -207,8 +207,7 @@ def _checked(name: Any, value: Any, kinds: Mapping[str, Kind]) -> Value:
 
 
 def _unknown(name: Any, kinds: Mapping[str, Kind]) -> str:
-    hint = did_you_mean(str(name), kinds)
-    return f"no signal {show(name)}; {hint and hint + ' '}there are {', '.join(sorted(kinds))}"
+    return f"no signal {show(name)}; " + did_you_mean(str(name), kinds, then=f"there are {', '.join(sorted(kinds))}")
 
 
 def _described(name: str, kind: Kind) -> dict[str, Any]:

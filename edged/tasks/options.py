@@ -68,9 +68,8 @@ class Options:
         """Refuse options that were not read."""
         for name in self._values:
             if name not in self._known:
-                hint, allowed = did_you_mean(str(name), self._known), ", ".join(sorted(self._known))
-                text = f"parser {self._parser!r} has no option {name!r}; {hint and hint + ' '}allowed: {allowed}"
-                raise ConfigError(text)
+                hint = did_you_mean(str(name), self._known, then=f"allowed: {', '.join(sorted(self._known))}")
+                raise ConfigError(f"parser {self._parser!r} has no option {name!r}; {hint}")
 
 
 def is_numbers(value: object) -> bool:

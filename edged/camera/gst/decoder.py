@@ -6,14 +6,13 @@ import time
 from typing import Any
 
 from edged.camera.gst.library import build, error_of, has
-from edged.camera.gst.recipes import FORMATS, PARSERS
+from edged.camera.gst.recipes import FORMATS, JPEG, PARSERS
 from edged.errors import BackendUnavailable, CameraError
 
 WAIT_NS = 60_000_000  # for a picture that is due; a decoder that keeps more than this long back is not waited for again
 FIRST_WAIT_NS = 300_000_000  # a hardware decoder allocates before its first picture
 LOOK_PACKETS = 32  # what is kept back is looked at anew after so many
 DRAIN_S = 2.0
-JPEG = "image/jpeg"  # a Jetson's decoder takes it with a property of its own, and on Thor not at all
 
 
 class Decoder:
@@ -56,7 +55,7 @@ class Decoder:
         factories = gst.ElementFactory.list_get_elements(types, gst.Rank.MARGINAL)
         bare = gst.Caps.new_empty_simple(kind)
         fitting = gst.ElementFactory.list_filter(factories, bare, gst.PadDirection.SINK, False)
-        on_board = has(gst, "nvvidconv") and kind != JPEG
+        on_board = has(gst, "nvvidconv") and kind != JPEG  # JPEG needs a property of its own, and fails on Thor
         usable = [one for one in fitting if on_board or "NVMM" not in _memory(gst, one)]
         if not usable:
             raise BackendUnavailable(f"GStreamer has no decoder for {kind} here")

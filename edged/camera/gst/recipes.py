@@ -13,6 +13,7 @@ COMPRESSED = (  # in whichever stream format parsebin chooses, by the decoders t
     "video/x-h264, alignment=au; video/x-h265, alignment=au; "
     "video/x-vp8; video/x-vp9; video/x-av1; video/mpeg, mpegversion=(int){1,2,4}; image/jpeg"
 )
+JPEG = "image/jpeg"
 PARSERS = {"video/x-h264": "h264parse", "video/x-h265": "h265parse"}
 FORMATS = "{ I420, NV12, Y42B, Y444, GRAY8, RGB }"
 LATENCY_MS = 100  # rtspsrc's jitter buffer
@@ -67,7 +68,7 @@ def _v4l2(opening: Opening) -> list[Recipe]:
         f"nvv4l2camerasrc name=src ! video/x-raw(memory:NVMM), format=UYVY{wishes} "
         f"! nvvidconv ! video/x-raw, format=NV12 ! {_sink(1, drop=True)}"
     )
-    caps = "; ".join(f"{kind}{wishes}" for kind in ("video/x-raw", "image/jpeg"))
+    caps = "; ".join(f"{kind}{wishes}" for kind in ("video/x-raw", JPEG))
     plain = f'v4l2src name=src ! capsfilter caps="{caps}" ! {_sink(1, drop=True)}'
     device = {"device": opening.url}
     return [

@@ -9,7 +9,7 @@ from typing import Any
 from edged.camera.base import CameraStalled, Decoded, Grab, Opening
 from edged.camera.gst.decoder import Decoder
 from edged.camera.gst.library import has, load
-from edged.camera.gst.recipes import Recipe, recipes
+from edged.camera.gst.recipes import JPEG, Recipe, recipes
 from edged.camera.gst.stream import Stream
 from edged.camera.gst.video import is_usable, picture_of
 from edged.errors import CameraError
@@ -77,7 +77,7 @@ class GstSource:
         if sample is None:
             sample = self._stream.pull(self._opening.read_timeout_s)
         buffer = sample.get_buffer()
-        alone = self.raw or sample.get_caps().get_structure(0).get_name() == "image/jpeg"
+        alone = self.raw or sample.get_caps().get_structure(0).get_name() == JPEG
         key = alone or not buffer.has_flags(self._gst.BufferFlags.DELTA_UNIT)
         pts = int(buffer.pts) if buffer.pts != NONE else None
         disposable = alone or buffer.has_flags(self._gst.BufferFlags.DROPPABLE)

@@ -61,7 +61,7 @@ def test_a_back_end_of_another_scheme_is_a_fault_before_a_camera_is_opened(backe
         ({"source": "rtsp://192.0.2.1/a", "clock_synced": True}, "clock_synced"),
     ],
 )
-def test_a_key_that_no_back_end_of_the_order_knows_a_fault(camera, asked, site, task):
+def test_a_key_that_no_back_end_of_the_order_knows_is_a_fault(camera, asked, site, task):
     def faults(*backend):
         config = site({"front": {**camera, "backend": list(backend)}}, {"t": task("front")})
         try:
